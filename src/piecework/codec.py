@@ -1,0 +1,75 @@
+"""Values to bytes and back, between processes that trust each other.
+
+    dumps ──▶ C pickle ──▶ mentions __main__, or fails? ──▶ shipping (by value)
+                                                      fails? ──▶ CannotPickle (diagnosis)
+
+Plain data costs one call of C pickle and one scan of the bytes. What has no importable name
+(lambdas, closures, everything of `__main__`) goes by value through `shipping`, which is
+imported only then. Every worker process imports this file: it stays light.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable
+from typing import Any
+
+PROTOCOL = 5
+# How a pickle of protocol 5 names a module: the opcode of a short string, its length, the name.
+# (`__mp_main__` is what the main module is called in a child of multiprocessing.)
+_MAIN = b"\x8c\x08__main__"
+_MP_MAIN = b"\x8c\x0b__mp_main__"
+
+
+def dumps(obj: Any, *, by_value_main: bool = True, what: str = "value") -> bytes:
+    """The bytes that `loads` makes `obj` from in another process, or CannotPickle.
+
+    `by_value_main` sends functions and classes of `__main__` with their code: needed towards
+    a worker, which never runs the main module. Without it they go by name, as results may:
+    who gets them has the main module they came from. `what` names `obj` in the error.
+    """
+    try:
+        data = pickle.dumps(obj, PROTOCOL)
+    except Exception as error:
+        return _ship(obj, None, what, error)
+    if by_value_main and (_MAIN in data or _MP_MAIN in data):
+        return _ship(obj, None, what, None)
+    return data
+
+
+def dumps_buffers(
+    obj: Any, *, threshold: int = 262144, by_value_main: bool = True, what: str = "value"
+) -> tuple[bytes, list[pickle.PickleBuffer]]:
+    """As `dumps`, with buffers of at least `threshold` bytes left out, to be sent uncopied.
+
+    The buffers are views: `obj` must stay unchanged until they are sent.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+
+    def in_band(buffer: pickle.PickleBuffer) -> bool:
+        with memoryview(buffer) as view:
+            if view.nbytes < threshold or not view.contiguous:
+                return True
+        buffers.append(buffer)
+        return False
+
+    try:
+        data = pickle.dumps(obj, PROTOCOL, buffer_callback=in_band)
+    except Exception as error:
+        buffers.clear()
+        return _ship(obj, in_band, what, error), buffers
+    if by_value_main and (_MAIN in data or _MP_MAIN in data):
+        buffers.clear()
+        data = _ship(obj, in_band, what, None)
+    return data, buffers
+
+
+def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
+    """The value; `buffers` are those that `dumps_buffers` left out, in the same order."""
+    return pickle.loads(data, buffers=buffers)
+
+
+def _ship(obj: Any, buffer_callback: Any, what: str, error: Exception | None) -> bytes:
+    from piecework import shipping
+
+    return shipping.dumps(obj, buffer_callback, what, error)
