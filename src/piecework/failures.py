@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
 from concurrent.futures import CancelledError
 from types import TracebackType
 from typing import Any
@@ -54,7 +53,8 @@ def type_name(cls: type) -> str:
 def failure_from(exc: BaseException, *, cause: Cause = "exception") -> Failure:
     """Why a task failed, from what it raised. Never raises, whatever the exception does."""
     cls = type(exc)
-    name, bases = "exception", ()
+    name = "exception"
+    bases: tuple[str, ...] = ()
     message = where = text = ""
     pickled = b""
     try:
