@@ -1,0 +1,151 @@
+"""Settled tasks on their way to the consumer: bounded, in input order or as they come.
+
+    RunState ── Piece ──▶ Unread ──▶ take()      next piece in input order
+                                └──▶ take_any()  oldest piece
+
+A piece is a stretch of neighbours that settled together. Nothing is done per task here, except
+where failures cut a stretch apart.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from piecework.task import Failure, Report, Result
+
+
+@dataclass(slots=True)
+class Piece:
+    """Neighbours in the input that settled together, from index `start` on.
+
+    `failures` maps positions in the piece. `timings` are `(tasks, seconds)` that add up to its
+    length, or are empty where nothing ran. `inputs` is empty once nobody can ask for them.
+    """
+
+    start: int
+    values: list[Any]
+    failures: dict[int, Failure]
+    inputs: Sequence[Any]
+    timings: Sequence[tuple[int, float]] = ()
+    attempt: int = 1
+    worker: str = ""
+    nbytes: int = 0
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def results(self) -> Iterator[Result]:
+        """Each task as the user sees it."""
+        seconds = _each(self.timings, len(self.values))
+        rows = zip(self.values, self.inputs, seconds, strict=True)
+        for position, (value, input, took) in enumerate(rows):
+            failure = self.failures.get(position)
+            yield Result(
+                index=self.start + position,
+                input=input,
+                ok=failure is None,
+                value=value,
+                failure=failure,
+                seconds=took,
+                attempt=self.attempt,
+                worker=self.worker,
+            )
+
+
+class Unread:
+    """Pieces that the consumer has not taken yet."""
+
+    def __init__(self) -> None:
+        self.tasks = 0
+        self.nbytes = 0
+        self.next = 0  # index that comes next in input order
+        self._pieces: OrderedDict[int, Piece] = OrderedDict()
+
+    def add(self, piece: Piece) -> None:
+        self._pieces[piece.start] = piece
+        self.tasks += len(piece)
+        self.nbytes += piece.nbytes
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take` has something to give."""
+        return self.next in self._pieces
+
+    def take(self) -> Piece | None:
+        """The piece that comes next in input order; None while it has not settled."""
+        piece = self._pieces.pop(self.next, None)
+        if piece is not None:
+            self._forget(piece)
+            self.next = piece.start + len(piece)
+        return piece
+
+    def take_any(self) -> Piece | None:
+        """The piece that settled first; after this, input order is lost."""
+        if not self._pieces:
+            return None
+        _, piece = self._pieces.popitem(last=False)
+        self._forget(piece)
+        return piece
+
+    def clear(self) -> None:
+        """Drop what nobody will read."""
+        self._pieces.clear()
+        self.tasks = self.nbytes = 0
+
+    def _forget(self, piece: Piece) -> None:
+        self.tasks -= len(piece)
+        self.nbytes -= piece.nbytes
+
+    def __bool__(self) -> bool:
+        return bool(self._pieces)
+
+
+def cut(
+    report: Report, part: Sequence[int], kept: Sequence[int], failures: dict[int, Failure]
+) -> Iterator[Piece]:
+    """The `kept` positions of a report as pieces of neighbours; `failures` goes by position, too.
+
+    `part` are the indexes that the report speaks of.
+    """
+    inputs, seconds = inputs_of(report), each_seconds(report)
+    first = 0
+    for i in range(1, len(kept) + 1):
+        if i < len(kept) and part[kept[i]] == part[kept[i - 1]] + 1:
+            continue
+        positions = kept[first:i]
+        yield Piece(
+            start=part[positions[0]],
+            values=[report.values[p] for p in positions],
+            failures={n: failures[p] for n, p in enumerate(positions) if p in failures},
+            inputs=[inputs[p] for p in positions],
+            timings=[(1, seconds[p]) for p in positions],
+            attempt=report.batch.attempt,
+            worker=report.worker,
+            nbytes=report.nbytes * len(positions) // len(part),
+        )
+        first = i
+
+
+def inputs_of(report: Report) -> Sequence[Any]:
+    """The inputs of the tasks that a report speaks of."""
+    payloads, count = report.batch.payloads, len(report.values)
+    if count == len(payloads):
+        return payloads
+    return payloads[report.offset : report.offset + count]
+
+
+def each_seconds(report: Report) -> list[float]:
+    """Seconds of each task of a report."""
+    return _each(report.timings, len(report.values))
+
+
+def _each(timings: Sequence[tuple[int, float]], count: int) -> list[float]:
+    """Seconds of each task: the mean of those that were timed together."""
+    seconds: list[float] = []
+    for tasks, total in timings:
+        seconds.extend([total / tasks] * tasks)
+    seconds.extend([0.0] * (count - len(seconds)))
+    return seconds

@@ -1,0 +1,93 @@
+"""Failures of a run, grouped: a million equal ones are one line, and none is forgotten.
+
+Every failed index is kept (eight bytes each). The first of them are kept whole, with input and
+traceback; the rest are counted in their group. Messages that differ in numbers only are equal:
+digits and addresses are left out of the comparison, nothing else is.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from piecework.task import Failure, Result
+
+KEPT_MAX = 200  # failures kept whole
+GROUPS_MAX = 500  # beyond that, new messages of a type share one group
+EXAMPLES_MAX = 3  # inputs kept a group
+_MESSAGE_MAX = 200
+_NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
+
+
+class FailureGroup(NamedTuple):
+    """Failures alike: how many, what and where, and some of the inputs that failed so."""
+
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
+    type: str
+    message: str
+    where: str
+    examples: tuple[Any, ...]
+
+
+class _Group:
+    __slots__ = ("count", "examples", "message", "type", "where")
+
+    def __init__(self, type: str, message: str, where: str) -> None:
+        self.count = 0
+        self.type = type
+        self.message = message
+        self.where = where
+        self.examples: list[Any] = []
+
+
+class Failures:
+    """Every failure of a run. Iterating gives the first ones whole, as Results."""
+
+    def __init__(self) -> None:
+        self.indexes: array[int] = array("Q")
+        self._kept: list[Result] = []
+        self._groups: dict[tuple[str, str, str], _Group] = {}
+
+    def add(self, result: Result) -> None:
+        """Count a failed result in its group."""
+        failure = result.failure
+        assert failure is not None
+        self.indexes.append(result.index)
+        if len(self._kept) < KEPT_MAX:
+            self._kept.append(result)
+        group = self._group(failure)
+        group.count += 1
+        if len(group.examples) < EXAMPLES_MAX and len(self._groups) <= KEPT_MAX:
+            group.examples.append(result.input)
+
+    def _group(self, failure: Failure) -> _Group:
+        message = failure.message.split("\n", 1)[0][:_MESSAGE_MAX]
+        key = (failure.type, _NUMBERS.sub("#", message), failure.where)
+        group = self._groups.get(key)
+        if group is None and len(self._groups) >= GROUPS_MAX:
+            message = "(other messages)"
+            key = (failure.type, message, "")
+            group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(failure.type, message, key[2])
+        return group
+
+    def groups(self, most: int | None = None) -> list[FailureGroup]:
+        """The groups, largest first: (count, type, message, where, example inputs)."""
+        found = sorted(self._groups.values(), key=lambda group: -group.count)
+        return [
+            FailureGroup(g.count, g.type, g.message, g.where, tuple(g.examples))
+            for g in found[:most]
+        ]
+
+    @property
+    def group_count(self) -> int:
+        return len(self._groups)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(list(self._kept))
+
+    def __len__(self) -> int:
+        return len(self.indexes)

@@ -1,0 +1,223 @@
+"""What a run tells while it goes (Progress) and at its end (Summary), and its timings.
+
+Both are plain values. `str(summary)` is the closing account as people read it; its last line is
+the audit: inputs = done + failed + quarantined + cancelled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from reprlib import Repr
+
+from piecework.groups import FailureGroup
+
+_GROUPS_SHOWN = 20
+_repr = Repr()
+_repr.maxstring = _repr.maxother = 80
+_STEPS = 8  # a bucket is 9 % wide
+
+
+class Timings:
+    """Percentiles of task durations in bounded memory: counts on a logarithmic scale."""
+
+    def __init__(self) -> None:
+        self.tasks = 0
+        self.seconds = 0.0
+        self.longest = 0.0
+        self._counts: dict[int, int] = {}
+
+    def add(self, stretches: Iterable[tuple[int, float]]) -> None:
+        """Count stretches of `(tasks, seconds)`; tasks timed together count with their mean."""
+        for tasks, seconds in stretches:
+            mean = seconds / tasks
+            bucket = int(math.log2(mean) * _STEPS) if mean > 1e-9 else -240
+            self._counts[bucket] = self._counts.get(bucket, 0) + tasks
+            self.tasks += tasks
+            self.seconds += seconds
+            if mean > self.longest:
+                self.longest = mean
+
+    def percentile(self, share: float) -> float:
+        """Seconds that this share of the tasks stayed under, to within a tenth."""
+        wanted = share * self.tasks
+        for bucket in sorted(self._counts):
+            wanted -= self._counts[bucket]
+            if wanted <= 0:
+                return min(2 ** ((bucket + 0.5) / _STEPS), self.longest)
+        return self.longest
+
+    def percentiles(self) -> dict[str, float]:
+        found = {f"p{n}": self.percentile(n / 100) for n in (50, 90, 99)}
+        return {**found, "max": self.longest}
+
+
+class Pace:
+    """How fast a run goes lately, and when it will end: between the slowest and the fastest pace.
+
+    A single estimate is wrong whenever tasks differ; a range says how far it can be trusted.
+    """
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque(maxlen=32)
+
+    def add(self, now: float, settled: int) -> None:
+        """Note how far the run is; samples closer than 50 ms are left out."""
+        if not self._samples or now - self._samples[-1][0] >= 0.05:
+            self._samples.append((now, settled))
+
+    @property
+    def rate(self) -> float:
+        """Tasks a second over the samples at hand (the last seconds)."""
+        return _rate(self._samples[0], self._samples[-1]) if len(self._samples) > 1 else 0.0
+
+    def eta(self, left: int | None, overall: float) -> tuple[float | None, float | None]:
+        """Seconds left, at best and at worst; (None, None) while nothing can be said."""
+        samples = list(self._samples)
+        if left is None or not overall or len(samples) < 2:
+            return None, None
+        half = len(samples) // 2
+        rates = [overall, self.rate, _rate(samples[half], samples[-1])]
+        rates = [rate for rate in rates if rate > 0]
+        return left / max(rates), left / min(rates)
+
+
+def _rate(earlier: tuple[float, int], later: tuple[float, int]) -> float:
+    seconds = later[0] - earlier[0]
+    return (later[1] - earlier[1]) / seconds if seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands; `rate` is recent, `eta_low` to `eta_high` are the seconds left."""
+
+    total: int | None
+    done: int
+    failed: int
+    quarantined: int
+    cancelled: int
+    running: int
+    waiting: int
+    retries: int
+    repeats: int
+    groups: tuple[FailureGroup, ...]
+    seconds: float
+    rate: float
+    eta_low: float | None
+    eta_high: float | None
+
+    @property
+    def settled(self) -> int:
+        """Tasks that nothing more will happen to."""
+        return self.done + self.failed + self.quarantined + self.cancelled
+
+    @property
+    def share(self) -> float | None:
+        """How much is settled, 0 to 1; None where the number of inputs is not known."""
+        return self.settled / self.total if self.total else None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The account of a run. `str()` gives the closing lines.
+
+    `inputs` counts what was drawn, `total` what was known to come (None: unknown). `executions`
+    counts every time a task ran, `repeats` those run again although they had finished, because
+    their worker died before it told. `stopped` says why the run ended before its inputs did:
+    cancelled, halted, deadline, interrupted, input or broken; `error` is what iterating would have
+    raised for it.
+    """
+
+    name: str | None
+    on: str
+    why: str
+    inputs: int
+    total: int | None
+    done: int
+    failed: int
+    quarantined: int
+    cancelled: int
+    executions: int
+    retries: int
+    repeats: int
+    losses: int
+    duplicates: int
+    seconds: float
+    rate: float
+    percentiles: dict[str, float]
+    groups: tuple[FailureGroup, ...]
+    stopped: str = ""
+    error: BaseException | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Every input was drawn and is done."""
+        return not self.stopped and self.done == self.inputs
+
+    @property
+    def audit(self) -> str:
+        """The closing equation. The run checked it; this only prints it."""
+        return (
+            f"{_count(self.inputs, 'input')} = {self.done:,} done + {self.failed:,} failed + "
+            f"{self.quarantined:,} quarantined + {self.cancelled:,} cancelled"
+        )
+
+    def __str__(self) -> str:
+        return "\n".join([*self._head(), *_group_lines(self.groups), self.audit])
+
+    def _head(self) -> Iterable[str]:
+        name = f"{self.name}: " if self.name else ""
+        line = f"{name}{self.done:,} done in {_duration(self.seconds)} ({self.rate:,.0f}/s)"
+        if self.on:
+            line += f" on {self.on}"
+        if self.percentiles["max"]:
+            p50, high = self.percentiles["p50"], self.percentiles["max"]
+            line += f"; a task took {_duration(p50)}, the longest {_duration(high)}"
+        yield line
+        if self.why:
+            yield f"  {self.why}"
+        again = [(self.retries, "tried again"), (self.losses, "lost with their worker")]
+        again.append((self.repeats, "repeated although finished"))
+        told = [f"{n:,} {what}" for n, what in again if n]
+        if told:
+            yield "  " + ", ".join(told)
+        if self.stopped:
+            yield f"  stopped: {self.error or self.stopped}"
+
+
+def _group_lines(groups: tuple[FailureGroup, ...]) -> Iterable[str]:
+    for group in groups[:_GROUPS_SHOWN]:
+        message = f": {group.message}" if group.message else ""
+        where = f"  at {group.where}" if group.where else ""
+        yield f"  {group.count:,} × {group.type}{message}{where}"
+        if group.examples:
+            yield "      e.g. " + ", ".join(_safe_repr(input) for input in group.examples)
+    if len(groups) > _GROUPS_SHOWN:
+        rest = groups[_GROUPS_SHOWN:]
+        yield f"  {sum(g.count for g in rest):,} more in {_count(len(rest), 'other group')}"
+
+
+def _safe_repr(value: object) -> str:
+    try:
+        return _repr.repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.3g} µs"
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
