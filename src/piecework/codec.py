@@ -11,7 +11,7 @@ imported only then. Every worker process imports this file: it stays light.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 PROTOCOL = 5
@@ -30,10 +30,12 @@ def dumps(obj: Any, *, by_value_main: bool = True, what: str = "value") -> bytes
     """
     try:
         data = pickle.dumps(obj, PROTOCOL)
-    except Exception as error:
-        return _ship(obj, None, what, error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a __reduce__ may raise anything
+        return _ship(obj, what, _all_in_band)
     if by_value_main and (_MAIN in data or _MP_MAIN in data):
-        return _ship(obj, None, what, None)
+        return _ship(obj, what, _all_in_band)
     return data
 
 
@@ -53,14 +55,18 @@ def dumps_buffers(
         buffers.append(buffer)
         return False
 
+    def again() -> Callable[[pickle.PickleBuffer], bool]:
+        buffers.clear()
+        return in_band
+
     try:
         data = pickle.dumps(obj, PROTOCOL, buffer_callback=in_band)
-    except Exception as error:
-        buffers.clear()
-        return _ship(obj, in_band, what, error), buffers
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return _ship(obj, what, again), buffers
     if by_value_main and (_MAIN in data or _MP_MAIN in data):
-        buffers.clear()
-        data = _ship(obj, in_band, what, None)
+        data = _ship(obj, what, again)
     return data, buffers
 
 
@@ -69,7 +75,11 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
     return pickle.loads(data, buffers=buffers)
 
 
-def _ship(obj: Any, buffer_callback: Any, what: str, error: Exception | None) -> bytes:
+def _ship(obj: Any, what: str, buffer_callback: Callable[[], Any]) -> bytes:
     from piecework import shipping
 
-    return shipping.dumps(obj, buffer_callback, what, error)
+    return shipping.dumps(obj, what, buffer_callback)
+
+
+def _all_in_band() -> None:
+    return None

@@ -250,16 +250,23 @@ def rebuild(
     failure: Failure,
     *,
     index: int | None = None,
-    input: Any = None,
+    input: Any = ...,
     attempt: int | None = None,
     worker: str | None = None,
 ) -> BaseException:
-    """The exception to raise for the consumer. Never raises itself."""
+    """The exception to raise for the consumer, with the remote traceback as its cause.
+
+    Of the user's own type where that can be made here, else RemoteError. What is given of
+    index, input, attempt and worker becomes a note on it. Never raises itself.
+    """
     exc = _of_cause(failure)
     try:
         if failure.traceback:
             exc.__cause__ = RemoteTraceback(failure.traceback)
-    except BaseException:
+        note = _note(index, input, attempt, worker)
+        if note:
+            exc.add_note(note)
+    except BaseException:  # a class may refuse attributes: it is raised without them
         pass
     return exc
 
@@ -268,13 +275,35 @@ def _of_cause(failure: Failure) -> BaseException:
     if failure.cause == "timeout":
         return errors.TaskTimeout(failure.message)
     if failure.lost:
-        return errors.WorkerLost(
-            failure.message, failure.signal, failure.exitcode, failure.cause == "memory"
-        )
+        memory = failure.cause == "memory"
+        return errors.WorkerLost(failure.message, failure.signal, failure.exitcode, memory)
     if failure.cause == "cancelled":
         return CancelledError(failure.message)
     exc = _unpack(failure.pickled, failure.message) if failure.pickled else None
-    if exc is None:
-        kind = errors.CannotPickle if failure.cause == "pickle" else errors.RemoteError
-        exc = kind(str(failure))
-    return exc
+    if failure.cause == "pickle" and not isinstance(exc, pickle.PicklingError):
+        return errors.CannotPickle(str(failure))
+    return exc if exc is not None else errors.RemoteError(str(failure))
+
+
+def _note(index: int | None, input: Any, attempt: int | None, worker: str | None) -> str:
+    said = []
+    if index is not None:
+        said.append(f"task {index}")
+    if input is not ...:
+        said.append(f"input {_short(input)}")
+    if attempt is not None:
+        said.append(f"attempt {attempt}")
+    if worker:
+        said.append(f"worker {worker}")
+    return ", ".join(said)
+
+
+def _short(value: Any) -> str:
+    import reprlib
+
+    brief = reprlib.Repr()
+    brief.maxstring = brief.maxother = 200
+    try:
+        return brief.repr(value)
+    except BaseException:
+        return f"<{type_name(type(value))}>"
