@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other: `python benchmarks --quick`, then `table.py`."""
+"""Every benchmark, one after the other: `python -m benchmarks --quick`, then `table.py`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from report import ORDER
-
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # the programs are run as files, `-m benchmarks` is not
+
+from report import ORDER  # noqa: E402  - needs the line above
 
 
 def main(arguments: list[str]) -> int:
