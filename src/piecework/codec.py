@@ -33,9 +33,9 @@ def dumps(obj: Any, *, by_value_main: bool = True, what: str = "value") -> bytes
     except KeyboardInterrupt:
         raise
     except BaseException:  # a __reduce__ may raise anything
-        return _ship(obj, what, _all_in_band)
+        return _ship(obj, what)
     if by_value_main and (_MAIN in data or _MP_MAIN in data):
-        return _ship(obj, what, _all_in_band)
+        return _ship(obj, what)
     return data
 
 
@@ -75,11 +75,7 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
     return pickle.loads(data, buffers=buffers)
 
 
-def _ship(obj: Any, what: str, buffer_callback: Callable[[], Any]) -> bytes:
+def _ship(obj: Any, what: str, buffer_callback: Callable[[], Any] | None = None) -> bytes:
     from piecework import shipping
 
-    return shipping.dumps(obj, what, buffer_callback)
-
-
-def _all_in_band() -> None:
-    return None
+    return shipping.dumps(obj, what, buffer_callback or shipping.all_in_band)

@@ -16,10 +16,10 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from piecework import shipping
-from piecework.failures import type_name
+from piecework import byvalue, shipping
+from piecework.packing import type_name
 
-SECONDS_MAX = 2.0
+SECONDS_MAX = 1.0
 DEPTH_MAX = 30
 
 Part = tuple[str, Any]  # how to write it after the path so far, and what is there
@@ -55,13 +55,23 @@ def _search(obj: Any, path: str) -> tuple[str, Any]:
         for label, part in _parts(obj):
             if time.monotonic() > end:
                 return path, obj
-            if id(part) not in seen and not shipping.sendable(part):
+            if id(part) not in seen and not _sendable(part):
                 path, obj = path + label, part
                 seen.add(id(part))
                 break
         else:
             break
     return path, obj
+
+
+def _sendable(obj: Any) -> bool:
+    try:
+        shipping.pickled(obj)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return False
+    return True
 
 
 def _parts(obj: Any) -> Iterator[Part]:
@@ -75,13 +85,13 @@ def _parts(obj: Any) -> Iterator[Part]:
 
 def _of_function(func: types.FunctionType) -> Iterator[Part]:
     for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
-        if shipping.filled(cell):
+        if byvalue.filled(cell):
             yield f".__closure__[{name!r}]", cell.cell_contents
     for i, value in enumerate(func.__defaults__ or ()):
         yield f".__defaults__[{i}]", value
     for name, value in (func.__kwdefaults__ or {}).items():
         yield f".__kwdefaults__[{name!r}]", value
-    for name in shipping.names_used(func.__code__):
+    for name in byvalue.names_used(func.__code__):
         if name in func.__globals__:
             yield f".__globals__[{name!r}]", func.__globals__[name]
     for name, value in func.__dict__.items():
@@ -174,7 +184,7 @@ _PARTS: tuple[tuple[Any, Callable[[Any], Iterator[Part]]], ...] = (
     (types.FunctionType, _of_function),
     (types.MethodType, _of_method),
     (functools.partial, _of_partial),
-    (shipping.CACHED, _of_wrapper),
+    (byvalue.CACHED, _of_wrapper),
     (type, _of_class),
     (dict, _of_dict),
     ((list, tuple), _of_sequence),

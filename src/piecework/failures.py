@@ -14,13 +14,12 @@ from concurrent.futures import CancelledError
 from types import TracebackType
 from typing import Any
 
-from piecework import codec, errors
+from piecework import errors
+from piecework.packing import cut, pack, type_name, unpack
 from piecework.task import Cause, Failure
 
 MESSAGE_MAX = 10_000  # characters
 TRACEBACK_MAX = 100_000  # characters
-PICKLED_MAX = 1_000_000  # bytes
-_ARGUMENT_MAX = 1_000  # characters of an argument that goes as its repr
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
@@ -37,19 +36,6 @@ class RemoteTraceback(Exception):
         return f'\n"""\n{self.text.rstrip()}\n"""'
 
 
-def type_name(cls: type) -> str:
-    """The class as users write it: `ValueError`, `json.decoder.JSONDecodeError`."""
-    module = getattr(cls, "__module__", None)
-    name = getattr(cls, "__qualname__", None)
-    if not isinstance(name, str):
-        return "exception"
-    if not isinstance(module, str) or module == "builtins":
-        return name
-    if module == "piecework.errors":
-        module = "piecework"
-    return f"{module}.{name}"
-
-
 def failure_from(exc: BaseException, *, cause: Cause = "exception") -> Failure:
     """Why a task failed, from what it raised. Never raises, whatever the exception does."""
     cls = type(exc)
@@ -60,11 +46,11 @@ def failure_from(exc: BaseException, *, cause: Cause = "exception") -> Failure:
     try:
         name = type_name(cls)
         bases = tuple(type_name(base) for base in cls.__mro__[:-1])
-        message = _cut(_message(exc), MESSAGE_MAX)
+        message = cut(_message(exc), MESSAGE_MAX)
         start = _below_piecework(exc.__traceback__)
         where = _where(start)
-        text = _cut(_traceback(exc, start, name, message), TRACEBACK_MAX)
-        pickled = _pack(exc)
+        text = cut(_traceback(exc, start, name, message), TRACEBACK_MAX)
+        pickled = pack(exc)
     except BaseException:
         # Out of memory or out of stack: what was found so far must do.
         pass
@@ -86,15 +72,6 @@ def _message(exc: BaseException) -> str:
         return f"<its __str__ raised {type_name(type(error))}>"
 
 
-def _cut(text: str, limit: int) -> str:
-    """At most about `limit` characters, from both ends: the last lines say most."""
-    if len(text) <= limit:
-        return text
-    head = limit // 3
-    tail = limit - head
-    return f"{text[:head]}\n[... {len(text) - limit} characters cut ...]\n{text[-tail:]}"
-
-
 def _below_piecework(tb: TracebackType | None) -> TracebackType | None:
     """The traceback from the user's first frame on: how we called it explains nothing."""
     start = tb
@@ -105,16 +82,19 @@ def _below_piecework(tb: TracebackType | None) -> TracebackType | None:
 
 def _where(tb: TracebackType | None) -> str:
     """The innermost frame of the user's own code; of a library where there is none."""
-    user = library = ""
+    user = library = None
     while tb is not None:
-        code = tb.tb_frame.f_code
-        file = code.co_filename
+        file = tb.tb_frame.f_code.co_filename
         if not file.startswith(_HERE):
-            library = f"{file}:{tb.tb_lineno} in {code.co_name}"
+            library = tb
             if not _of_a_library(file):
-                user = library
+                user = tb
         tb = tb.tb_next
-    return user or library
+    found = user or library
+    if found is None:
+        return ""
+    code = found.tb_frame.f_code
+    return f"{code.co_filename}:{found.tb_lineno} in {code.co_name}"
 
 
 def _of_a_library(file: str) -> bool:
@@ -133,117 +113,6 @@ def _traceback(exc: BaseException, tb: TracebackType | None, name: str, message:
     except BaseException as error:
         reason = type_name(type(error))
         return f"{name}: {message}\n[its traceback could not be written: {reason}]\n"
-
-
-# ---------------------------------------------------------------- what it is rebuilt from
-
-
-def _pack(exc: BaseException) -> bytes:
-    """The class, and apart from it what it was made of: either may fail to load alone."""
-    cls = _bytes(type(exc))
-    if cls is None:
-        return b""
-    if isinstance(exc, BaseExceptionGroup):
-        children = [_pack(child) for child in exc.exceptions]
-        made = _bytes(("group", exc.message, children, _state(exc)))
-        return pickle.dumps((cls, made), 5)
-    made = None
-    try:
-        made = _bytes(("call", exc.__reduce_ex__(5)))
-    except BaseException:
-        pass
-    if made is None or len(made) > PICKLED_MAX:
-        made = _bytes(("new", tuple(_portable(arg) for arg in exc.args), _state(exc)))
-    return pickle.dumps((cls, made), 5)
-
-
-def _bytes(obj: Any) -> bytes | None:
-    try:
-        return codec.dumps(obj, by_value_main=False)
-    except BaseException:
-        return None
-
-
-def _state(exc: BaseException) -> dict[str, Any]:
-    found: object = getattr(exc, "__dict__", None)
-    if not isinstance(found, dict):
-        return {}
-    return {str(name): _portable(value) for name, value in found.items()}
-
-
-def _portable(value: Any) -> Any:
-    """The value where it can travel, else its text."""
-    data = _bytes(value)
-    if data is not None and len(data) <= PICKLED_MAX:
-        return value
-    try:
-        return _cut(value if isinstance(value, str) else repr(value), _ARGUMENT_MAX)
-    except BaseException:
-        return f"<{type_name(type(value))}>"
-
-
-def _unpack(pickled: bytes, message: str) -> BaseException | None:
-    """The exception with its own type, or None. Runs the user's code."""
-    try:
-        cls_data, made = pickle.loads(pickled)
-        cls = codec.loads(cls_data)
-    except BaseException:
-        return None
-    if not (isinstance(cls, type) and issubclass(cls, BaseException)):
-        return None
-    for attempt in (_as_made, _as_bare):
-        try:
-            exc = attempt(cls, made, message)
-        except BaseException:
-            continue
-        if isinstance(exc, cls):
-            return exc
-    return None
-
-
-def _as_made(cls: type[BaseException], made: bytes | None, message: str) -> BaseException | None:
-    kind, *parts = codec.loads(made)
-    if kind == "call":
-        return _as_reduced(cls, parts[0])
-    if kind == "group":
-        text, children, state = parts
-        rebuilt = [_unpack(child, "") or errors.RemoteError("?") for child in children]
-        exc: BaseException = cls.__new__(cls, text, rebuilt)
-    else:
-        args, state = parts
-        exc = _bare(cls, args)
-    exc.__dict__.update(state)
-    return exc
-
-
-def _as_reduced(cls: type[BaseException], reduced: Any) -> BaseException:
-    make, args, *rest = reduced
-    state = rest[0] if rest else None
-    try:
-        exc: BaseException = make(*args)
-    except BaseException:
-        # Its __init__ takes other arguments than it passed on to Exception: the usual case.
-        exc = _bare(cls, args)
-    if state is not None:
-        setstate = getattr(exc, "__setstate__", None)
-        setstate(state) if setstate else exc.__dict__.update(state)
-    return exc
-
-
-def _bare(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    try:
-        exc = cls.__new__(cls, *args)
-    except BaseException:
-        exc = cls.__new__(cls)
-    exc.args = args
-    return exc
-
-
-def _as_bare(cls: type[BaseException], made: bytes | None, message: str) -> BaseException:
-    return _bare(cls, (message,))
-
-
-# ---------------------------------------------------------------- on the consumer's side
 
 
 def rebuild(
@@ -279,7 +148,7 @@ def _of_cause(failure: Failure) -> BaseException:
         return errors.WorkerLost(failure.message, failure.signal, failure.exitcode, memory)
     if failure.cause == "cancelled":
         return CancelledError(failure.message)
-    exc = _unpack(failure.pickled, failure.message) if failure.pickled else None
+    exc = unpack(failure.pickled, failure.message) if failure.pickled else None
     if failure.cause == "pickle" and not isinstance(exc, pickle.PicklingError):
         return errors.CannotPickle(str(failure))
     return exc if exc is not None else errors.RemoteError(str(failure))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from piecework.errors import TaskTimeout, UsageError
-from piecework.failures import type_name
+from piecework.packing import type_name
 from piecework.task import Failure
 
 

@@ -11,34 +11,26 @@ are plain functions never waits for cloudpickle in either process.
 
 from __future__ import annotations
 
-import builtins
 import copyreg
-import dis
 import functools
 import io
-import marshal
 import pickle
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from piecework import mainspace
+from piecework.byvalue import ByValue, on_top
 from piecework.errors import CannotPickle
-from piecework.mainspace import MAIN_NAMES
 
 InBand = Callable[[pickle.PickleBuffer], Any]
-_GLOBAL_OPS = frozenset(
-    ("LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
-)
-CACHED = type(functools.lru_cache(lambda: None))
-_SAVED_BY_NAME = (type(None), type(...), type(NotImplemented))  # C pickle knows these itself
 
 
 def dumps(obj: Any, what: str, buffer_callback: Callable[[], InBand | None]) -> bytes:
     """The bytes, or CannotPickle; `buffer_callback` begins a new list of buffers."""
     try:
-        return _dumps(obj, buffer_callback)
+        return pickled(obj, buffer_callback)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -47,18 +39,12 @@ def dumps(obj: Any, what: str, buffer_callback: Callable[[], InBand | None]) -> 
         raise CannotPickle(explain(obj, what, error)) from error
 
 
-def sendable(obj: Any) -> bool:
-    """Whether `dumps` would succeed."""
-    try:
-        _dumps(obj, lambda: None)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        return False
-    return True
+def all_in_band() -> None:
+    return None
 
 
-def _dumps(obj: Any, buffer_callback: Callable[[], InBand | None]) -> bytes:
+def pickled(obj: Any, buffer_callback: Callable[[], InBand | None] = all_in_band) -> bytes:
+    """As `dumps`, but what is wrong is raised as it comes, without a search for the path."""
     if "cloudpickle" not in sys.modules:
         try:
             return _dump_with(_Light, obj, buffer_callback())
@@ -84,7 +70,7 @@ class _Light(pickle.Pickler):
     def __init__(self, file: Any, protocol: int, buffer_callback: InBand | None) -> None:
         super().__init__(file, protocol, buffer_callback=buffer_callback)
         self.dispatch_table = copyreg.dispatch_table | _multiprocessing_reducers()
-        self.by_value = _ByValue()
+        self.by_value = ByValue()
 
     def reducer_override(self, obj: Any) -> Any:
         reduced = self.by_value.reduce(obj)
@@ -110,7 +96,7 @@ def _full() -> type[pickle.Pickler]:
                 }
             )
             super().__init__(file, protocol, buffer_callback=buffer_callback)
-            self.by_value = _ByValue()
+            self.by_value = ByValue()
 
         def reducer_override(self, obj: Any) -> Any:
             reduced = self.by_value.reduce(obj)
@@ -133,191 +119,7 @@ def _with_our_names(obj: Any, reduced: Any) -> Any:
     if isinstance(args[-2], str):  # cloudpickle's own name for it: tracked twice costs twice
         args = (*args[:-2], None, args[-1])
     made = (known, make, args)
-    return mainspace.make_class, made, (fill, state, _on_top(obj)), None, None, mainspace.fill_class
-
-
-class _ByValue:
-    """Reductions of one pickle: what it has seen decides what is shared at the other end."""
-
-    def __init__(self) -> None:
-        self.spaces: dict[int, dict[str, Any]] = {}
-        self.cells: set[int] = set()
-        self.kinds: dict[type, Callable[[Any], Any]] = {
-            types.FunctionType: self.function,
-            types.ModuleType: self.module,
-            types.CellType: self.cell,
-            CACHED: self.cached,
-        }
-
-    def reduce(self, obj: Any) -> Any:
-        """NotImplemented: C pickle does it. None: it is for cloudpickle."""
-        kind = type(obj)
-        special = self.kinds.get(kind)
-        if special is not None:
-            return special(obj)
-        if isinstance(obj, type):
-            return NotImplemented if obj in _SAVED_BY_NAME or _importable(obj) else None
-        if kind.__module__ not in MAIN_NAMES and getattr(obj, "__module__", "") in MAIN_NAMES:
-            return None  # a TypeVar and its like: pickled by a name that is not there
-        return NotImplemented
-
-    def function(self, func: types.FunctionType) -> Any:
-        if _importable(func):
-            return NotImplemented
-        code = func.__code__
-        names = names_used(code)
-        used = {name: func.__globals__[name] for name in names if name in func.__globals__}
-        space = self.space(func.__globals__, names, used)
-        closure = func.__closure__ or ()
-        self.cells.update(map(id, closure))
-        values = (*used.values(), *(_content(cell) for cell in closure))
-        state = (
-            _attributes(func, space is True),
-            {} if isinstance(space, str) else used,
-            {i: cell.cell_contents for i, cell in enumerate(closure) if filled(cell)},
-            func.__dict__,
-            _on_top(func),
-            _submodules(code, values),
-        )
-        made = (_marshalled(code), mainspace.VERSION, space, func.__name__, func.__closure__)
-        return mainspace.make_function, made, state, None, None, mainspace.fill_function
-
-    def space(
-        self, space: dict[str, Any], names: Iterable[str], used: dict[str, Any]
-    ) -> bool | str | dict[str, Any]:
-        """Where its globals are at the other end: in `__main__`, in its module, in a new dict.
-
-        A function that uses nothing of its module but modules and builtins does without it:
-        importing a module of tests in every worker costs more than the task.
-        """
-        for main in MAIN_NAMES:
-            module = sys.modules.get(main)
-            if module is not None and module.__dict__ is space:
-                return True
-        name = space.get("__name__")
-        module = sys.modules.get(name) if isinstance(name, str) else None
-        if module is not None and module.__dict__ is space and module.__spec__ is not None:
-            missing = any(each not in used and not hasattr(builtins, each) for each in names)
-            if missing or not all(type(each) is types.ModuleType for each in used.values()):
-                return module.__name__
-        return self.spaces.setdefault(
-            id(space),
-            {key: space[key] for key in ("__name__", "__package__", "__file__") if key in space},
-        )
-
-    def cell(self, cell: types.CellType) -> Any:
-        if id(cell) in self.cells or not filled(cell):
-            return mainspace.make_cell, ()  # its function fills it, once it is known itself
-        return mainspace.make_cell, (), cell.cell_contents, None, None, mainspace.fill_cell
-
-    def module(self, module: types.ModuleType) -> Any:
-        if sys.modules.get(module.__name__) is not module:
-            return None
-        return mainspace.import_module, (module.__name__,)
-
-    def cached(self, func: Any) -> Any:
-        if _importable(func):
-            return NotImplemented
-        options = func.cache_parameters()
-        made = (func.__wrapped__, options["maxsize"], options["typed"], _on_top(func))
-        return mainspace.make_cached, made
-
-
-# ---------------------------------------------------------------- what an object says of itself
-
-
-def _importable(obj: Any) -> bool:
-    """Whether the other process finds the same object under its name."""
-    module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
-    if module in MAIN_NAMES or not isinstance(module, str) or not isinstance(name, str):
-        return False
-    return _found(sys.modules.get(module), name) is obj
-
-
-def _on_top(obj: Any) -> bool:
-    """Whether `__main__` has it under its own name: then the other `__main__` will, too."""
-    if obj.__module__ not in MAIN_NAMES:
-        return False
-    return sys.modules["__main__"].__dict__.get(obj.__qualname__) is obj
-
-
-def _found(space: Any, name: str) -> Any:
-    try:
-        for part in name.split("."):
-            space = getattr(space, part)
-    except Exception:  # of a module's own __getattr__
-        return None
-    return space
-
-
-def _attributes(func: types.FunctionType, in_main: bool) -> dict[str, Any]:
-    found = {
-        "__qualname__": func.__qualname__,
-        "__module__": "__main__" if in_main else func.__module__,
-    }
-    for name in ("__doc__", "__defaults__", "__kwdefaults__", "__annotations__", "__type_params__"):
-        value = getattr(func, name, None)
-        if value:
-            found[name] = value
-    return found
-
-
-def _marshalled(code: types.CodeType) -> bytes | types.CodeType:
-    try:
-        return marshal.dumps(code)
-    except ValueError:  # a tool has put a constant of its own into it
-        return code
-
-
-def filled(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018  # reading it is the test
-    except ValueError:
-        return False
-    return True
-
-
-def _content(cell: types.CellType) -> Any:
-    return cell.cell_contents if filled(cell) else None
-
-
-@functools.lru_cache(maxsize=512)
-def names_used(code: types.CodeType) -> tuple[str, ...]:
-    """Every global name that the code or a function inside it reads or writes, once each."""
-    found = {
-        instruction.argval: None
-        for instruction in dis.get_instructions(code)
-        if instruction.opname in _GLOBAL_OPS
-    }
-    for const in code.co_consts:
-        if isinstance(const, types.CodeType):
-            found |= dict.fromkeys(names_used(const))
-    return tuple(found)
-
-
-@functools.lru_cache(maxsize=512)
-def _attributes_used(code: types.CodeType) -> frozenset[str]:
-    inner = (_attributes_used(each) for each in code.co_consts if isinstance(each, types.CodeType))
-    return frozenset(code.co_names).union(*inner)
-
-
-def _submodules(code: types.CodeType, values: Iterable[Any]) -> list[types.ModuleType]:
-    """Modules that `concurrent.futures.wait` in the code needs, where it names `concurrent`."""
-    packages = [
-        value.__name__ + "."
-        for value in values
-        if type(value) is types.ModuleType and hasattr(value, "__path__")
-    ]
-    if not packages:
-        return []
-    used = _attributes_used(code)
-    return [
-        module
-        for name, module in sys.modules.copy().items()
-        for package in packages
-        if name.startswith(package) and used.issuperset(name[len(package) :].split("."))
-        if type(module) is types.ModuleType
-    ]
+    return mainspace.make_class, made, (fill, state, on_top(obj)), None, None, mainspace.fill_class
 
 
 def _reduce_cached_property(obj: Any) -> Any:

@@ -1,0 +1,209 @@
+"""What is sent of a function that goes by value, and where its globals are at the other end.
+
+The pickler asks `ByValue.reduce` about every object that is not plain data; the answers name
+functions of `mainspace`, which put it together again.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dis
+import functools
+import marshal
+import sys
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from piecework import mainspace
+from piecework.mainspace import MAIN_NAMES
+
+CACHED = type(functools.lru_cache(lambda: None))
+_GLOBAL_OPS = frozenset(
+    ("LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+)
+_SAVED_BY_NAME = (type(None), type(...), type(NotImplemented))  # C pickle knows these itself
+
+
+class ByValue:
+    """Reductions of one pickle: what it has seen decides what is shared at the other end."""
+
+    def __init__(self) -> None:
+        self.spaces: dict[int, dict[str, Any]] = {}
+        self.cells: set[int] = set()
+        self.kinds: dict[type, Callable[[Any], Any]] = {
+            types.FunctionType: self.function,
+            types.ModuleType: self.module,
+            types.CellType: self.cell,
+            CACHED: self.cached,
+        }
+
+    def reduce(self, obj: Any) -> Any:
+        """NotImplemented: C pickle does it. None: it is for cloudpickle."""
+        kind = type(obj)
+        special = self.kinds.get(kind)
+        if special is not None:
+            return special(obj)
+        if isinstance(obj, type):
+            return NotImplemented if obj in _SAVED_BY_NAME or _importable(obj) else None
+        if kind.__module__ not in MAIN_NAMES and getattr(obj, "__module__", "") in MAIN_NAMES:
+            return None  # a TypeVar and its like: pickled by a name that is not there
+        return NotImplemented
+
+    def function(self, func: types.FunctionType) -> Any:
+        if _importable(func):
+            return NotImplemented
+        code = func.__code__
+        names = names_used(code)
+        used = {name: func.__globals__[name] for name in names if name in func.__globals__}
+        space = self.space(func.__globals__, names, used)
+        closure = func.__closure__ or ()
+        self.cells.update(map(id, closure))
+        values = (*used.values(), *(_content(cell) for cell in closure))
+        state = (
+            _attributes(func, space is True),
+            {} if isinstance(space, str) else used,
+            {i: cell.cell_contents for i, cell in enumerate(closure) if filled(cell)},
+            func.__dict__,
+            on_top(func),
+            _submodules(code, values),
+        )
+        made = (_marshalled(code), mainspace.VERSION, space, func.__name__, func.__closure__)
+        return mainspace.make_function, made, state, None, None, mainspace.fill_function
+
+    def space(
+        self, space: dict[str, Any], names: Iterable[str], used: dict[str, Any]
+    ) -> bool | str | dict[str, Any]:
+        """Where its globals are at the other end: in `__main__`, in its module, in a new dict.
+
+        A function that uses nothing of its module but modules and builtins does without it:
+        importing a module of tests in every worker costs more than the task.
+        """
+        for main in MAIN_NAMES:
+            module = sys.modules.get(main)
+            if module is not None and module.__dict__ is space:
+                return True
+        name = space.get("__name__")
+        module = sys.modules.get(name) if isinstance(name, str) else None
+        if module is not None and module.__dict__ is space and module.__spec__ is not None:
+            missing = any(each not in used and not hasattr(builtins, each) for each in names)
+            if missing or not all(type(each) is types.ModuleType for each in used.values()):
+                return module.__name__
+        return self.spaces.setdefault(
+            id(space),
+            {key: space[key] for key in ("__name__", "__package__", "__file__") if key in space},
+        )
+
+    def cell(self, cell: types.CellType) -> Any:
+        if id(cell) in self.cells or not filled(cell):
+            return mainspace.make_cell, ()  # its function fills it, once it is known itself
+        return mainspace.make_cell, (), cell.cell_contents, None, None, mainspace.fill_cell
+
+    def module(self, module: types.ModuleType) -> Any:
+        if sys.modules.get(module.__name__) is not module:
+            return None
+        return mainspace.import_module, (module.__name__,)
+
+    def cached(self, func: Any) -> Any:
+        if _importable(func):
+            return NotImplemented
+        options = func.cache_parameters()
+        made = (func.__wrapped__, options["maxsize"], options["typed"], on_top(func))
+        return mainspace.make_cached, made
+
+
+# ---------------------------------------------------------------- what an object says of itself
+
+
+def _importable(obj: Any) -> bool:
+    """Whether the other process finds the same object under its name."""
+    module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
+    if module in MAIN_NAMES or not isinstance(module, str) or not isinstance(name, str):
+        return False
+    return _found(sys.modules.get(module), name) is obj
+
+
+def on_top(obj: Any) -> bool:
+    """Whether `__main__` has it under its own name: then the other `__main__` will, too."""
+    if obj.__module__ not in MAIN_NAMES:
+        return False
+    return sys.modules["__main__"].__dict__.get(obj.__qualname__) is obj
+
+
+def _found(space: Any, name: str) -> Any:
+    try:
+        for part in name.split("."):
+            space = getattr(space, part)
+    except Exception:  # of a module's own __getattr__
+        return None
+    return space
+
+
+def _attributes(func: types.FunctionType, in_main: bool) -> dict[str, Any]:
+    found = {
+        "__qualname__": func.__qualname__,
+        "__module__": "__main__" if in_main else func.__module__,
+    }
+    for name in ("__doc__", "__defaults__", "__kwdefaults__", "__annotations__", "__type_params__"):
+        value = getattr(func, name, None)
+        if value:
+            found[name] = value
+    return found
+
+
+def _marshalled(code: types.CodeType) -> bytes | types.CodeType:
+    try:
+        return marshal.dumps(code)
+    except ValueError:  # a tool has put a constant of its own into it
+        return code
+
+
+def filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  # reading it is the test
+    except ValueError:
+        return False
+    return True
+
+
+def _content(cell: types.CellType) -> Any:
+    return cell.cell_contents if filled(cell) else None
+
+
+@functools.lru_cache(maxsize=512)
+def names_used(code: types.CodeType) -> tuple[str, ...]:
+    """Every global name that the code or a function inside it reads or writes, once each."""
+    found = {
+        instruction.argval: None
+        for instruction in dis.get_instructions(code)
+        if instruction.opname in _GLOBAL_OPS
+    }
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            found |= dict.fromkeys(names_used(const))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=512)
+def _attributes_used(code: types.CodeType) -> frozenset[str]:
+    inner = (_attributes_used(each) for each in code.co_consts if isinstance(each, types.CodeType))
+    return frozenset(code.co_names).union(*inner)
+
+
+def _submodules(code: types.CodeType, values: Iterable[Any]) -> list[types.ModuleType]:
+    """Modules that `concurrent.futures.wait` in the code needs, where it names `concurrent`."""
+    packages = [
+        value.__name__ + "."
+        for value in values
+        if type(value) is types.ModuleType and hasattr(value, "__path__")
+    ]
+    if not packages:
+        return []
+    used = _attributes_used(code)
+    return [
+        module
+        for name, module in sys.modules.copy().items()
+        for package in packages
+        if name.startswith(package) and used.issuperset(name[len(package) :].split("."))
+        if type(module) is types.ModuleType
+    ]
