@@ -78,4 +78,12 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
 def _ship(obj: Any, what: str, buffer_callback: Callable[[], Any] | None = None) -> bytes:
     from piecework import shipping
 
-    return shipping.dumps(obj, what, buffer_callback or shipping.all_in_band)
+    try:
+        return shipping.pickled(obj, buffer_callback or shipping.all_in_band)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        from piecework.diagnosis import explain
+        from piecework.errors import CannotPickle
+
+        raise CannotPickle(explain(obj, what, error)) from error

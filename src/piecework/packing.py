@@ -12,7 +12,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-from piecework import codec, errors
+from piecework import errors
 
 PICKLED_MAX = 1_000_000  # bytes
 _ARGUMENT_MAX = 1_000  # characters of an argument that goes as its text
@@ -98,7 +98,7 @@ def unpack(pickled: bytes, message: str) -> BaseException | None:
     """The exception with its own type, or None. Runs the user's code."""
     try:
         cls_data, made = pickle.loads(pickled)
-        cls = codec.loads(cls_data)
+        cls = pickle.loads(cls_data)
     except BaseException:
         return None
     if not (isinstance(cls, type) and issubclass(cls, BaseException)):
@@ -113,8 +113,8 @@ def unpack(pickled: bytes, message: str) -> BaseException | None:
     return None
 
 
-def _as_made(cls: type[BaseException], made: bytes | None, message: str) -> BaseException | None:
-    kind, *parts = codec.loads(made)
+def _as_made(cls: type[BaseException], made: bytes, message: str) -> BaseException:
+    kind, *parts = pickle.loads(made)
     if kind == "call":
         return _as_reduced(cls, parts[0])
     if kind == "group":
@@ -156,5 +156,5 @@ def _bare(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
     return exc
 
 
-def _as_bare(cls: type[BaseException], made: bytes | None, message: str) -> BaseException:
+def _as_bare(cls: type[BaseException], made: bytes, message: str) -> BaseException:
     return _bare(cls, (message,))

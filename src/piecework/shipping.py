@@ -1,8 +1,7 @@
 """Sends by value what has no importable name: lambdas, closures, everything of `__main__`.
 
-    dumps ─▶ _Light: functions (code, globals they use, closure)     needs nothing else
-        └──▶ _full(): classes too, through cloudpickle               30 ms to import
-        └──▶ CannotPickle, with the path that `diagnosis` finds
+    pickled ─▶ _Light: functions (code, globals they use, closure)     needs nothing else
+          └──▶ _full(): classes too, through cloudpickle               30 ms to import
 
 Functions are ours, not cloudpickle's, for three reasons: they share the worker's `__main__`
 (see `mainspace`), closures that share a variable go on sharing it, and a script whose tasks
@@ -22,21 +21,8 @@ from typing import Any
 
 from piecework import mainspace
 from piecework.byvalue import ByValue, on_top
-from piecework.errors import CannotPickle
 
 InBand = Callable[[pickle.PickleBuffer], Any]
-
-
-def dumps(obj: Any, what: str, buffer_callback: Callable[[], InBand | None]) -> bytes:
-    """The bytes, or CannotPickle; `buffer_callback` begins a new list of buffers."""
-    try:
-        return pickled(obj, buffer_callback)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        from piecework.diagnosis import explain
-
-        raise CannotPickle(explain(obj, what, error)) from error
 
 
 def all_in_band() -> None:
@@ -44,7 +30,7 @@ def all_in_band() -> None:
 
 
 def pickled(obj: Any, buffer_callback: Callable[[], InBand | None] = all_in_band) -> bytes:
-    """As `dumps`, but what is wrong is raised as it comes, without a search for the path."""
+    """The bytes, or whatever is raised on the way; `buffer_callback` begins a list of buffers."""
     if "cloudpickle" not in sys.modules:
         try:
             return _dump_with(_Light, obj, buffer_callback())
