@@ -79,6 +79,7 @@ class Batch:
     payloads: list[Any]
     attempt: int = 1
     alone: bool = False
+    nbytes: int = 0  # of the payloads as an executor shipped them; 0 where nothing was copied
 
     def __len__(self) -> int:
         return len(self.indexes)

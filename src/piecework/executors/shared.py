@@ -1,0 +1,129 @@
+"""The memory that the master shares with one worker process: words, and room for large buffers.
+
+One anonymous file (a memfd on Linux, an unlinked temporary file elsewhere), mapped by both sides:
+nothing has a name, so nothing can be left behind.
+
+    page 0            words of the slots (see slot.py)
+    page 1, page 2    block flags of the two arenas: 1 in use, 0 free again
+    ARENA ...         arguments, then results: sparse, only what is used takes memory
+
+A sender copies a large buffer into a block of its arena, once; the receiver uses it in place.
+The block is free again when nobody on the receiver's side holds a view of it any more, which a
+memoryview knows: `release()` refuses while it is exported. No message is needed for that.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+
+PAGE = 4096
+ARGUMENTS, RESULTS = 0, 1
+ARENA_BYTES = 1 << 31 if sys.maxsize > 2**32 else 1 << 27
+ARENA_START = 1 << 20
+BLOCKS_MAX = 64
+RESIDENT_MAX = 512 << 20
+"""Bytes of an arena that are ever used: past that, buffers travel on the channel."""
+
+
+def create() -> int:
+    """A new anonymous file of the right size; the caller closes the descriptor."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("piecework", os.MFD_CLOEXEC)
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, ARENA_START + 2 * ARENA_BYTES)
+    return fd
+
+
+def map_words(fd: int) -> mmap.mmap:
+    """The first pages: words and block flags."""
+    return mmap.mmap(fd, 3 * PAGE)
+
+
+@dataclass(slots=True)
+class _Block:
+    number: int
+    start: int
+    size: int
+
+
+class ArenaWriter:
+    """The sending side of an arena: finds a free block, copies into it."""
+
+    def __init__(self, fd: int, words: mmap.mmap, side: int) -> None:
+        self._fd = fd
+        self._side = side
+        self._flags = memoryview(words)[(1 + side) * PAGE : (2 + side) * PAGE]
+        self._blocks: list[_Block] = []
+        self._end = 0
+        self._map: mmap.mmap | None = None
+
+    def put(self, buffer: memoryview) -> tuple[int, int] | None:
+        """Copy the buffer in: (block, start), or None where there is no room."""
+        block = self._free_block(buffer.nbytes)
+        if block is None:
+            return None
+        if self._map is None:
+            try:
+                start = ARENA_START + self._side * ARENA_BYTES
+                self._map = mmap.mmap(self._fd, ARENA_BYTES, offset=start)
+            except (OSError, ValueError):  # no address space left: the channel carries it
+                self._end = RESIDENT_MAX
+                return None
+        self._map[block.start : block.start + buffer.nbytes] = buffer
+        self._flags[block.number] = 1
+        return block.number, block.start
+
+    def _free_block(self, size: int) -> _Block | None:
+        fitting = [
+            block
+            for block in self._blocks
+            if size <= block.size <= 4 * size and not self._flags[block.number]
+        ]
+        if fitting:
+            return min(fitting, key=lambda block: block.size)
+        room = -(-size // PAGE) * PAGE
+        if len(self._blocks) >= BLOCKS_MAX or self._end + room > RESIDENT_MAX:
+            return None
+        block = _Block(len(self._blocks), self._end, room)
+        self._blocks.append(block)
+        self._end += room
+        return block
+
+
+class ArenaReader:
+    """The receiving side of an arena: views of blocks, freed when nobody holds them any more."""
+
+    def __init__(self, fd: int, words: mmap.mmap, side: int) -> None:
+        self._fd = fd
+        self._side = side
+        self._flags = memoryview(words)[(1 + side) * PAGE : (2 + side) * PAGE]
+        self._view: memoryview | None = None
+        self._held: list[tuple[int, memoryview]] = []
+
+    def view(self, block: int, start: int, size: int) -> memoryview:
+        if self._view is None:
+            offset = ARENA_START + self._side * ARENA_BYTES
+            self._view = memoryview(mmap.mmap(self._fd, ARENA_BYTES, offset=offset))
+        part = self._view[start : start + size]
+        self._held.append((block, part))
+        return part
+
+    def collect(self) -> None:
+        """Free the blocks that nobody holds; call it when references may have gone."""
+        if not self._held:
+            return
+        still = []
+        for block, part in self._held:
+            try:
+                part.release()
+            except BufferError:
+                still.append((block, part))
+            else:
+                self._flags[block] = 0
+        self._held = still

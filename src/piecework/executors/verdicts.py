@@ -1,0 +1,87 @@
+"""The failures that the engine itself writes: deaths, time limits, cancelled, broken."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+
+from piecework.executors.workers import WorkerProcess
+from piecework.task import Cause, Failure
+
+_CGROUP_EVENTS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+
+
+def oom_kills() -> int:
+    """How many processes of this control group the kernel has killed for memory; 0 if unknown."""
+    for path in _CGROUP_EVENTS:
+        with contextlib.suppress(OSError, ValueError), open(path) as file:
+            for line in file:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    return 0
+
+
+def lost_failure(worker: WorkerProcess, memory: bool) -> Failure:
+    """The worker died under the task: by which signal or with which exit code."""
+    number = code = None
+    cause: Cause = "exit"
+    if worker.doomed == "terminated":
+        said = "was ended on request"
+        cause = "signal"
+    elif worker.status is None:
+        said = "disappeared"
+    elif worker.status < 0:
+        number = -worker.status
+        said = f"was killed by {_signal_name(number)}"
+        cause = "signal"
+        if number == signal.SIGKILL and memory:
+            cause = "memory"
+            said += " because memory ran out"
+    else:
+        code = worker.status
+        said = f"left with exit code {code}"
+    peak = f" (peak memory {worker.peak / 2**20:.0f} MiB)" if cause == "memory" else ""
+    return Failure(
+        type="piecework.WorkerLost",
+        message=f"the worker {said} while it ran this task{peak}",
+        cause=cause,
+        signal=number,
+        exitcode=code,
+        peak_memory=worker.peak or None,
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def timeout_failure(worker: WorkerProcess, limit: float) -> Failure:
+    return Failure(
+        type="piecework.TaskTimeout",
+        message=f"the task passed its time limit of {limit:g} s and was ended",
+        cause="timeout",
+        traceback=worker.stacks,
+    )
+
+
+def cancelled_failure() -> Failure:
+    return Failure(
+        type="concurrent.futures.CancelledError",
+        message="the task was given up before it had finished",
+        cause="cancelled",
+    )
+
+
+def broken_failure(reason: str, cause: Failure | None) -> Failure:
+    """No worker can be started: with the failure of the initializer where there is one."""
+    message = f"no worker process can be started: {reason}"
+    if cause is not None:
+        message += f" {cause}"
+    return Failure(
+        type="piecework.ExecutorBroken",
+        message=message,
+        traceback=cause.traceback if cause is not None else "",
+    )
