@@ -14,10 +14,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from itertools import islice
 from typing import Any
 
 from piecework.errors import UsageError
+from piecework.task import Cause
 
 _PENDING: Any = object()
 
@@ -41,7 +43,14 @@ class Part:
         self.values: list[Any] = [_PENDING] * len(self.claims)
         self.errors: dict[int, BaseException] = {}
 
-    def add(self, position: int, value: Any, error: BaseException | None, seconds: float) -> None:
+    def add(
+        self,
+        position: int,
+        value: Any,
+        error: BaseException | None,
+        seconds: float,
+        cause: Cause = "exception",
+    ) -> None:
         """The outcome of one position; the consumer may take it from here on."""
         if error is not None:
             self.errors[position] = error  # before the value: the consumer looks there first
@@ -50,11 +59,14 @@ class Part:
         if self._window.waiting:
             self._window.wake()
 
-    def flush(self) -> None:
+    def flush(self, cpu: float = 0.0) -> None:
         """Nothing is held back here: `add` shows an outcome at once."""
 
     def outbox(self, worker: str) -> Part:
         return self
+
+    def give_up(self) -> None:
+        self.fail(CancelledError())
 
     def fail(self, error: BaseException) -> None:
         """What has not started never will."""
@@ -76,6 +88,8 @@ class Part:
 class Window:
     """The parts between the drawing and the consumer: at most `size` inputs."""
 
+    _end_error: Exception | None = None
+
     def __init__(
         self,
         fn: Callable[..., Any],
@@ -93,7 +107,6 @@ class Window:
         self._refill_below = size - max(1, size // 4)  # by the handful: a part has its price
         self._open = 0  # drawn, not yet taken
         self._parts: deque[Part] = deque()
-        self._end_error: Exception | None = None
         self._changed = threading.Condition()
         self._until = None if timeout is None else time.monotonic() + timeout
         self._draw()
@@ -173,7 +186,7 @@ def ordered_map(
 ) -> Iterator[Any]:
     """`fn` over the zipped iterables, started now, drawn at most a buffer ahead of the consumer."""
     size = checked_buffersize(buffersize) or default_buffersize
-    return Window(fn, zip(*iterables), put, size=size, timeout=timeout).results()
+    return Window(fn, zip(*iterables, strict=False), put, size=size, timeout=timeout).results()
 
 
 def checked_buffersize(buffersize: int | None) -> int | None:

@@ -7,16 +7,13 @@ outbox collects outcomes for some milliseconds and hands them over as stretches 
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from piecework.failures import failure_from
-from piecework.task import Batch, Failure, Report
+from piecework.task import Batch, Cause, Failure, Report
 
-FLUSH_SECONDS = 0.01  # outcomes are held back this long at most while work goes on
-_LONG_SECONDS = 0.002  # a task as long as this is worth a report of its own
 _TINY_SECONDS = 0.00005  # tasks shorter than this are timed together
 
 Outcome = tuple[int, Any, "Failure | None", float]
@@ -87,19 +84,21 @@ class Outbox:
         self._work = work
         self._worker = worker
         self._done: deque[Outcome] = deque()
-        self._flushed_at = time.perf_counter()
-        self._cpu = time.thread_time()
 
-    def add(self, position: int, value: Any, error: BaseException | None, seconds: float) -> None:
-        failure = None if error is None else failure_from(error)
+    def add(
+        self,
+        position: int,
+        value: Any,
+        error: BaseException | None,
+        seconds: float,
+        cause: Cause = "exception",
+    ) -> None:
+        """The outcome of one position; it is reported with the next flush."""
+        failure = None if error is None else failure_from(error, cause=cause)
         self._done.append((position, value, failure, seconds))
-        if seconds > _LONG_SECONDS or time.perf_counter() - self._flushed_at > FLUSH_SECONDS:
-            started, self._cpu = self._cpu, time.thread_time()
-            self.flush(self._cpu - started)
 
     def flush(self, cpu: float = 0.0) -> None:
         """Report what is there; from any thread: an outcome is popped once."""
-        self._flushed_at = time.perf_counter()
         outcomes: list[Outcome] = []
         try:
             while True:

@@ -15,12 +15,12 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from piecework.errors import UsageError
 from piecework.executors.ordered import Part, checked_chunksize, ordered_map
-from piecework.executors.outbox import Outbox, OpenBatch
+from piecework.executors.outbox import OpenBatch, Outbox
 
 if TYPE_CHECKING:
     from piecework.loop import Loop
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 WORKERS = 32  # threads are for waiting: their number has nothing to do with that of the cores
 _BUFFER_A_THREAD = 64  # inputs drawn ahead by a map that was not told otherwise
 _HELP_SECONDS = 0.02  # then whoever submitted meanwhile has its turn
+_FLUSH_SECONDS = 0.01  # outcomes are held back this long at most while work goes on
+_LONG_SECONDS = 0.002  # a task as long as this is worth a report of its own
 
 
 class Call:
@@ -70,7 +72,7 @@ class ThreadExecutor(ThreadPoolExecutor):
 
     # -- the standard contract ----------------------------------------------------------------
 
-    def map(  # type: ignore[override]  # the standard one has no buffersize before 3.14
+    def map(
         self,
         fn: Callable[..., Any],
         *iterables: Iterable[Any],
@@ -96,7 +98,7 @@ class ThreadExecutor(ThreadPoolExecutor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         if cancel_futures:
-            self._give_up(CancelledError())
+            self._fail_open(None)
         with self._helping:
             self._closed = True
         super().shutdown(wait, cancel_futures=cancel_futures)
@@ -214,7 +216,8 @@ class ThreadExecutor(ThreadPoolExecutor):
         if isinstance(outbox, Outbox):
             self._outboxes.add(outbox)
         fn, star, add, claim = work.fn, work.star, outbox.add, work.claims.popleft
-        now = time.perf_counter()
+        now = flushed = time.perf_counter()
+        cpu = time.thread_time()
         try:
             while now < until:
                 try:
@@ -232,28 +235,34 @@ class ThreadExecutor(ThreadPoolExecutor):
                 now = time.perf_counter()
                 add(position, value, failed, now - started)
                 value = failed = None
+                if now - flushed > _FLUSH_SECONDS or now - started > _LONG_SECONDS:
+                    flushed, before, cpu = now, cpu, time.thread_time()
+                    outbox.flush(cpu - before)
             return True
         finally:
-            outbox.flush()
+            outbox.flush(time.thread_time() - cpu)
             if isinstance(outbox, Outbox):
                 self._outboxes.discard(outbox)
 
     def _helper_ended(self, helper: Future[bool]) -> None:
         """A helper that never ran, because the pool is broken or was cancelled, is missed here."""
-        error = CancelledError() if helper.cancelled() else helper.exception()
-        if error is None:
+        if not helper.cancelled() and helper.exception() is None:
             return
         with self._helping:
             self._helpers -= 1
             last = self._helpers <= 0
         if last:
-            self._give_up(error)
+            self._fail_open(None if helper.cancelled() else helper.exception())
 
-    def _give_up(self, error: BaseException) -> None:
+    def _fail_open(self, error: BaseException | None) -> None:
+        """What has not started will not be: because of `error`, or because it was cancelled."""
         with self._helping:
             works = list(self._open)
         for work in works:
-            work.fail(error)
+            if error is None:
+                work.give_up()
+            else:
+                work.fail(error)
 
     # -- what has ended must not wait for what still runs -------------------------------------
 
