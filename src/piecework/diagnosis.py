@@ -10,6 +10,7 @@ be large: then it names the place it got to.
 from __future__ import annotations
 
 import functools
+import itertools
 import pickle
 import time
 import types
@@ -21,6 +22,7 @@ from piecework.packing import type_name
 
 SECONDS_MAX = 1.0
 DEPTH_MAX = 30
+_ATOMS = (int, float, str, bytes, bool, type(None))
 
 Part = tuple[str, Any]  # how to write it after the path so far, and what is there
 
@@ -52,16 +54,27 @@ def _search(obj: Any, path: str) -> tuple[str, Any]:
     end = time.monotonic() + SECONDS_MAX
     seen = {id(obj)}
     for _ in range(DEPTH_MAX):
-        for label, part in _parts(obj):
-            if time.monotonic() > end:
-                return path, obj
-            if id(part) not in seen and not _sendable(part):
-                path, obj = path + label, part
-                seen.add(id(part))
-                break
-        else:
+        found = _first_refused(_parts(obj), seen, end)
+        if found is None:
             break
+        label, obj = found
+        path += label
+        seen.add(id(obj))
     return path, obj
+
+
+def _first_refused(parts: Iterator[Part], seen: set[int], end: float) -> Part | None:
+    """In blocks, for a list may have a million items and only the last of them be to blame."""
+    while block := list(itertools.islice(parts, 64)):
+        if time.monotonic() > end:
+            return None
+        block = [part for part in block if type(part[1]) not in _ATOMS and id(part[1]) not in seen]
+        if len(block) > 4 and _sendable([part for _, part in block]):
+            continue
+        for part in block:
+            if not _sendable(part[1]):
+                return part
+    return None
 
 
 def _sendable(obj: Any) -> bool:
