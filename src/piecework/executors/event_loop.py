@@ -182,16 +182,17 @@ class EventLoop:
 
     def _free(self) -> None:
         """End what the user's coroutines have left on the event loop, then close it."""
-        left = asyncio.all_tasks(self._loop)
-        for task in left:
-            task.cancel()
-        with contextlib.suppress(SystemExit, KeyboardInterrupt):
-            if left:
-                gathered = asyncio.wait(left, timeout=1)
-                self._loop.run_until_complete(gathered)
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
+        try:
+            with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                left = asyncio.all_tasks(self._loop)
+                for task in left:
+                    task.cancel()
+                if left:
+                    self._loop.run_until_complete(asyncio.wait(left, timeout=1))
+                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+                self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        finally:
+            self._loop.close()
 
 
 _event_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
