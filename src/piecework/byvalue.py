@@ -31,6 +31,7 @@ class ByValue:
     def __init__(self) -> None:
         self.spaces: dict[int, dict[str, Any]] = {}
         self.cells: set[int] = set()
+        self.streams = {id(getattr(sys, name)): name for name in ("stdin", "stdout", "stderr")}
         self.kinds: dict[type, Callable[[Any], Any]] = {
             types.FunctionType: self.function,
             types.ModuleType: self.module,
@@ -44,6 +45,9 @@ class ByValue:
         special = self.kinds.get(kind)
         if special is not None:
             return special(obj)
+        stream = self.streams.get(id(obj))
+        if stream is not None:
+            return getattr, (sys, stream)
         if isinstance(obj, type):
             return NotImplemented if obj in _SAVED_BY_NAME or _importable(obj) else None
         if kind.__module__ not in MAIN_NAMES and getattr(obj, "__module__", "") in MAIN_NAMES:
@@ -93,6 +97,12 @@ class ByValue:
             id(space),
             {key: space[key] for key in ("__name__", "__package__", "__file__") if key in space},
         )
+
+    def globals_sent(self, func: types.FunctionType) -> dict[str, Any]:
+        """The globals that travel with it: none where they are found in its module."""
+        names = names_used(func.__code__)
+        used = {name: func.__globals__[name] for name in names if name in func.__globals__}
+        return {} if isinstance(self.space(func.__globals__, names, used), str) else used
 
     def cell(self, cell: types.CellType) -> Any:
         if id(cell) in self.cells or not filled(cell):

@@ -104,9 +104,8 @@ def _of_function(func: types.FunctionType) -> Iterator[Part]:
         yield f".__defaults__[{i}]", value
     for name, value in (func.__kwdefaults__ or {}).items():
         yield f".__kwdefaults__[{name!r}]", value
-    for name in byvalue.names_used(func.__code__):
-        if name in func.__globals__:
-            yield f".__globals__[{name!r}]", func.__globals__[name]
+    for name, value in byvalue.ByValue().globals_sent(func).items():
+        yield f".__globals__[{name!r}]", value
     for name, value in func.__dict__.items():
         yield f".{name}", value
     for name, value in func.__annotations__.items():

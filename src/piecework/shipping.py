@@ -78,7 +78,7 @@ def _full() -> type[pickle.Pickler]:
                 | _multiprocessing_reducers()
                 | {
                     functools.cached_property: _reduce_cached_property,
-                    io.TextIOWrapper: _reduce_file,
+                    io.TextIOWrapper: _refuse_file,
                 }
             )
             super().__init__(file, protocol, buffer_callback=buffer_callback)
@@ -113,11 +113,8 @@ def _reduce_cached_property(obj: Any) -> Any:
     return mainspace.make_cached_property, (obj.func, obj.attrname)
 
 
-def _reduce_file(file: Any) -> Any:
+def _refuse_file(file: Any) -> Any:
     # cloudpickle would send a copy of what an open file holds: what is written to it is lost.
-    for name in ("stdin", "stdout", "stderr"):
-        if file is getattr(sys, name) or file is getattr(sys, f"__{name}__"):
-            return getattr, (sys, name)
     raise TypeError(f"cannot pickle the open file {file.name!r}")
 
 
