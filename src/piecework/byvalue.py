@@ -61,6 +61,8 @@ class ByValue:
         names = names_used(code)
         used = {name: func.__globals__[name] for name in names if name in func.__globals__}
         space = self.space(func.__globals__, names, used)
+        if space is True:
+            used.pop("__name__", None)  # here it may be `__mp_main__`, there it never is
         closure = func.__closure__ or ()
         self.cells.update(map(id, closure))
         values = (*used.values(), *(_content(cell) for cell in closure))
