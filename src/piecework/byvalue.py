@@ -85,11 +85,9 @@ class ByValue:
         A function that uses nothing of its module but modules and builtins does without it:
         importing a module of tests in every worker costs more than the task.
         """
-        for main in MAIN_NAMES:
-            module = sys.modules.get(main)
-            if module is not None and module.__dict__ is space:
-                return True
         name = space.get("__name__")
+        if name in MAIN_NAMES:  # by name, for a child of multiprocessing keeps two dicts of it
+            return True
         module = sys.modules.get(name) if isinstance(name, str) else None
         if module is not None and module.__dict__ is space and module.__spec__ is not None:
             missing = any(each not in used and not hasattr(builtins, each) for each in names)
