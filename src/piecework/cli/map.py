@@ -1,0 +1,114 @@
+"""`piecework map MODULE:FUNC`: a Python function over lines of text, results as JSON lines."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from piecework.cli.options import map_options, reporting, running
+
+if TYPE_CHECKING:
+    from piecework import Result, Run
+    from piecework.summary import Progress, Summary
+
+
+@click.command(context_settings={"auto_envvar_prefix": "PIECEWORK", "show_default": False})
+@click.argument("target", metavar="MODULE:FUNC")
+@click.argument("given", nargs=-1, metavar="[INPUT]...")
+@click.option("-a", "--arg-file", metavar="FILE", help="Read inputs from FILE, one a line.")
+@click.option("-0", "--null", is_flag=True, help="Inputs end with NUL, as find -print0 writes.")
+@click.option(
+    "--inputs",
+    "kind",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="What FUNC is called with: the text, or its value as JSON.",
+)
+@running
+@click.option("-k", "--keep-order", is_flag=True, help="Results in the order of the inputs.")
+@reporting
+def command(
+    target: str, given: tuple[str, ...], arg_file: str | None, null: bool, kind: str,
+    keep_order: bool, output: str | None, progress: str, as_json: bool, **options: Any,
+) -> int:  # fmt: skip
+    """Call FUNC of MODULE (or FILE.py:FUNC) once for every INPUT.
+
+    Inputs are the arguments, or the lines of -a FILE, or of standard input. For each one line is
+    written: {"index", "input", "ok": true, "value"} or {"index", "input", "ok": false, "failure"}.
+
+    \b
+      ls *.jpg | piecework map thumbs:make
+      piecework map os.path:getsize *.py -o sizes.jsonl
+    """
+    import piecework
+    from piecework.cli import drive, values
+    from piecework.cli.inputs import inputs
+    from piecework.cli.output import Output
+    from piecework.cli.progress import display
+    from piecework.cli.target import resolve
+
+    parse = kind == "json"
+    fn = resolve(target)
+    drawn = inputs(given, arg_file, null=null)
+    out = Output(output, [arg_file])
+    wrapped = partial(values.call_async if _is_coroutine(fn) else values.call, fn, parse)
+
+    def begin(note: Callable[[Progress], None]) -> Run[bytes]:
+        return piecework.map(wrapped, drawn, progress=note, name=target, **map_options(options))
+
+    def closing(summary: Summary) -> None:
+        drive.account(summary, as_json)
+
+    def write(result: Result) -> None:
+        out.write(line(result, parse))
+
+    return drive.drive(begin, write, out, display(progress, out), closing, ordered=keep_order)
+
+
+def _is_coroutine(fn: Any) -> bool:
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
+        getattr(fn, "__call__", None)  # noqa: B004  # its type is asked, not whether it exists
+    )
+
+
+def line(result: Result, parse: bool = False) -> bytes:
+    """One result as a line of JSON; the value was made JSON by the worker."""
+    import msgspec
+
+    from piecework.cli import values
+
+    given: Any = result.input
+    if parse and _is_json(given):
+        given = msgspec.Raw(given.encode())
+    entry: dict[str, Any] = {"index": result.index, "input": given, "ok": result.ok}
+    if result.ok:
+        entry["value"] = msgspec.Raw(result.value)
+    else:
+        entry["failure"] = failure(result)
+    return values.encode(entry) + b"\n"
+
+
+def _is_json(given: str) -> bool:
+    from piecework.cli import values
+
+    try:
+        values.decode(given)
+    except ValueError:
+        return False
+    return True
+
+
+def failure(result: Result) -> dict[str, Any]:
+    """The reason as an object; what does not apply is left out."""
+    why = result.failure
+    if why is None:
+        return {}
+    names = "type message cause where traceback signal exitcode peak_memory"
+    entry = {name: getattr(why, name) for name in names.split()}
+    entry |= {"attempt": result.attempt, "worker": result.worker}
+    return {name: value for name, value in entry.items() if value not in ("", None)}

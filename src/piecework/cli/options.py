@@ -1,0 +1,98 @@
+"""Options that several commands share, in words of xargs and GNU parallel where they exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(value: str) -> float:
+    """Seconds of `30`, `1.5s`, `10m`, `2h`; a refusal shows how to write them."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+) ?(ms|s|min|m|h|d|)", value.strip())
+    if match is None:
+        raise click.BadParameter(f"{value!r} is no duration. Write 30, 1.5s, 10m or 2h.")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def limit(value: str) -> int | str:
+    """What `piecework.map(halt=…)` takes: `100` failures, or `5%` of the inputs."""
+    if re.fullmatch(r"\d+(\.\d+)?%", value):
+        return value
+    if re.fullmatch(r"[1-9]\d*", value):
+        return int(value)
+    raise click.BadParameter(f"{value!r} is no limit. Write a number, 100, or a share, 5%.")
+
+
+def running(command: Command) -> Command:
+    """How a run runs: executor, limits, retries."""
+    for option in reversed(_RUNNING):
+        command = option(command)
+    return command
+
+
+def reporting(command: Command) -> Command:
+    """Where results go and how much is said meanwhile."""
+    for option in reversed(_REPORTING):
+        command = option(command)
+    return command
+
+
+_RUNNING = [
+    click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N",
+                 help="Workers at once. [default: what this machine lets us use]"),
+    click.option("--on", default="auto", show_default=True, metavar="WHERE",
+                 help="auto, processes, threads, coroutines or inline."),
+    click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True,
+                 metavar="N", help="Threads in each worker process."),
+    click.option("--timeout", type=duration, help="End a task after this long; 30, 1.5s, 10m."),
+    click.option("--retries", type=click.IntRange(min=0), default=0, show_default=True,
+                 metavar="N", help="Try a failed task this often again."),
+    click.option("--retry-delay", type=duration, default="0.5s", show_default=True,
+                 help="Wait before the first retry; doubled for each one after."),
+    click.option("--deadline", type=duration, help="End the whole run after this long; exit 124."),
+    click.option("--halt", type=limit, help="Stop when so many failed: 100 or 5%; exit 3."),
+    click.option("--batch-size", type=click.IntRange(min=1), metavar="N",
+                 help="Tasks a worker is handed at once. [default: measured]"),
+    click.option("--start-method", type=click.Choice(["fork", "forkserver", "spawn"]),
+                 help="How worker processes start. [default: safe with threads]"),
+]  # fmt: skip  # one option a line and its help below it reads as a table
+
+_REPORTING = [
+    click.option("-o", "--output", type=click.Path(dir_okay=True), metavar="FILE",
+                 help="Write results here. [default: standard output]"),
+    click.option("--progress", type=click.Choice(["auto", "bar", "plain", "json", "off"]),
+                 default="auto", show_default=True, help="On standard error, while it runs."),
+    click.option("--json", "as_json", is_flag=True,
+                 help="The closing summary as one JSON object."),
+]  # fmt: skip
+
+
+def map_options(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `piecework.map` from the options of `running`."""
+    from piecework import Backoff
+
+    method = given["start_method"]
+    context: Any = None
+    if method is not None:
+        import multiprocessing
+
+        context = multiprocessing.get_context(method)
+    return {
+        "on": given["on"],
+        "workers": given["jobs"],
+        "threads": given["threads"],
+        "mp_context": context,
+        "task_timeout": given["timeout"],
+        "retries": given["retries"],
+        "backoff": Backoff(given["retry_delay"]),
+        "deadline": given["deadline"],
+        "halt": given["halt"],
+        "batch_size": given["batch_size"],
+    }

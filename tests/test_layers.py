@@ -1,0 +1,73 @@
+"""A file imports only from its own floor or a lower one, and never in a circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src"
+
+FLOORS = [
+    "errors task retry codec failures",
+    "batching run loop"
+    " queues queues.base executors executors.base executors.slot executors.channel",
+    "queues.memory executors.thread executors.inline executors.coroutine executors.coroutine_child"
+    " executors.process executors.workers executors.supervisor executors.child executors.future",
+    "worker master",
+    "runtime",
+    "extract extract.pattern extract.plan extract.rows extract.job",
+    "cli cli.app cli.options cli.target cli.inputs cli.values cli.output cli.progress cli.text"
+    " cli.drive cli.map cli.extract cli.version",
+]
+FLOOR = {f"piecework.{name}": i for i, names in enumerate(FLOORS) for name in names.split()}
+PUBLIC_ONLY = ("piecework.extract",)  # our first outside user: the public names and nothing else
+
+
+def modules() -> dict[str, Path]:
+    """Every module under src by its dotted name; the root, which names them all, is left out."""
+    found = {}
+    for path in SRC.rglob("*.py"):
+        parts = path.relative_to(SRC).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    found.pop("piecework", None)
+    return found
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """What of piecework a file imports, in functions too, but not what only type checkers see."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((a.name, node.lineno) for a in node.names if a.name.startswith("piecework"))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("piecework"):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield (inner if inner in FLOOR else str(node.module)), node.lineno
+
+
+def test_every_module_stands_on_a_floor() -> None:
+    missing = sorted(modules().keys() - FLOOR.keys())
+    assert not missing, f"not in FLOORS: {missing}. Add each to the lowest floor it can stand on"
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_go_down_only(name: str) -> None:
+    for target, line in imports(modules()[name]):
+        place = f"{modules()[name].relative_to(SRC.parent)}:{line}"
+        public = target == "piecework" and FLOOR.get(name, 0) > FLOOR["piecework.runtime"]
+        assert public or target in FLOOR, f"{place} imports {target}, which stands on no floor"
+        assert public or FLOOR[target] <= FLOOR[name], f"{place} imports upwards: {target}"
+        if name.startswith(PUBLIC_ONLY):
+            assert public or target.startswith(PUBLIC_ONLY), f"{place}: {target} is not public"
+
+
+def test_there_is_no_circle_of_imports() -> None:
+    graph = {name: {t for t, _ in imports(path)} for name, path in modules().items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
