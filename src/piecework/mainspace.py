@@ -53,7 +53,8 @@ def install(name: str, value: object) -> None:
     """Puts a value into `__main__`, unless user code has put its own there."""
     main = _main()
     there = main.get(name, _ABSENT)
-    if there is _ABSENT or there is _installed.get(name, _ABSENT):
+    unset = there is _ABSENT or (there is None and name.startswith("__"))  # as __doc__ is at first
+    if unset or there is _installed.get(name, _ABSENT):
         main[name] = _installed[name] = value
 
 

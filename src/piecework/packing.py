@@ -116,7 +116,7 @@ def unpack(pickled: bytes, message: str) -> BaseException | None:
 def _as_made(cls: type[BaseException], made: bytes, message: str) -> BaseException:
     kind, *parts = pickle.loads(made)
     if kind == "call":
-        return _as_reduced(cls, parts[0])
+        return _as_reduced(cls, parts[0], message)
     if kind == "group":
         text, children, state = parts
         rebuilt = [_child(*child) for child in children]
@@ -133,14 +133,14 @@ def _child(pickled: bytes, brief: str) -> BaseException:
     return errors.RemoteError(brief) if exc is None else exc
 
 
-def _as_reduced(cls: type[BaseException], reduced: Any) -> BaseException:
+def _as_reduced(cls: type[BaseException], reduced: Any, message: str) -> BaseException:
     make, args, *rest = reduced
     state = rest[0] if rest else None
     try:
         exc: BaseException = make(*args)
     except BaseException:
         # Its __init__ takes other arguments than it passed on to Exception: the usual case.
-        exc = _bare(cls, args)
+        exc = _bare(cls, args if make is cls else (message,))
     if state is not None:
         setstate = getattr(exc, "__setstate__", None)
         setstate(state) if setstate else exc.__dict__.update(state)
