@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import os
 import threading
@@ -24,7 +23,7 @@ from typing import Any
 import concurrent.futures.thread  # isort: skip  # noqa: F401
 
 from piecework.errors import ExecutorBroken, UsageError
-from piecework.executors.coroutine_child import CoroutineSlots, Submitted, Work
+from piecework.executors.coroutine_slots import CoroutineSlots, Submitted, Work, contained, end_loop
 
 _AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
@@ -88,8 +87,8 @@ class EventLoop:
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
-    def end_running(self, work: Work) -> None:
-        """Cancel what runs of it."""
+    def end_running(self, work: Work | None = None) -> None:
+        """Cancel what runs of it, or of everything."""
         self._call(lambda: self._slots.end_running(work))
 
     def give_up_unstarted(self) -> None:
@@ -142,7 +141,7 @@ class EventLoop:
             if self._initialize():
                 self._turn()
         finally:
-            self._free()
+            end_loop(self._loop)
 
     def _turn(self) -> None:
         self._ready = True
@@ -156,7 +155,7 @@ class EventLoop:
     def _initialize(self) -> bool:
         if self._initializer is None:
             return True
-        failed = self._loop.run_until_complete(self._run_initializer(self._initializer))
+        failed = self._loop.run_until_complete(contained(self._initializer, self._initargs))
         if failed is None:
             return True
         logging.getLogger("concurrent.futures").critical(
@@ -170,29 +169,6 @@ class EventLoop:
         for work in waiting:
             work.fail(ExecutorBroken(*error.args))
         return False
-
-    async def _run_initializer(self, initializer: Callable[..., object]) -> BaseException | None:
-        try:
-            result = initializer(*self._initargs)
-            if inspect.isawaitable(result):
-                await result
-        except BaseException as error:
-            return error
-        return None
-
-    def _free(self) -> None:
-        """End what the user's coroutines have left on the event loop, then close it."""
-        try:
-            with contextlib.suppress(SystemExit, KeyboardInterrupt):
-                left = asyncio.all_tasks(self._loop)
-                for task in left:
-                    task.cancel()
-                if left:
-                    self._loop.run_until_complete(asyncio.wait(left, timeout=1))
-                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-                self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        finally:
-            self._loop.close()
 
 
 _event_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()

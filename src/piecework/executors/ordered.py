@@ -180,13 +180,12 @@ def ordered_map(
     iterables: tuple[Iterable[Any], ...],
     put: Callable[[Part], None],
     *,
-    buffersize: int | None,
-    default_buffersize: int,
+    buffersize: int,
     timeout: float | None,
 ) -> Iterator[Any]:
     """`fn` over the zipped iterables, started now, drawn at most a buffer ahead of the consumer."""
-    size = checked_buffersize(buffersize) or default_buffersize
-    return Window(fn, zip(*iterables, strict=False), put, size=size, timeout=timeout).results()
+    rows = zip(*iterables, strict=False)
+    return Window(fn, rows, put, size=buffersize, timeout=timeout).results()
 
 
 def checked_buffersize(buffersize: int | None) -> int | None:

@@ -48,8 +48,8 @@ class OpenBatch:
         """Report the outcomes, as few stretches as they make."""
         if not outcomes:
             return
-        outcomes.sort(key=_position)
-        for stretch in _stretches(outcomes):
+        outcomes.sort(key=position_of)
+        for stretch in stretches_of(outcomes):
             share = cpu * len(stretch) / len(outcomes)
             self._report(_report(self.batch, stretch, worker, share))
         with self._counting:
@@ -108,11 +108,11 @@ class Outbox:
         self._work.hand_over(outcomes, self._worker, cpu)
 
 
-def _position(outcome: Outcome) -> int:
+def position_of(outcome: Outcome) -> int:
     return outcome[0]
 
 
-def _stretches(outcomes: list[Outcome]) -> list[list[Outcome]]:
+def stretches_of(outcomes: list[Outcome]) -> list[list[Outcome]]:
     if outcomes[-1][0] - outcomes[0][0] == len(outcomes) - 1:
         return [outcomes]
     found: list[list[Outcome]] = []
@@ -128,11 +128,11 @@ def _stretches(outcomes: list[Outcome]) -> list[list[Outcome]]:
 def _report(batch: Batch, stretch: list[Outcome], worker: str, cpu: float) -> Report:
     values = [outcome[1] for outcome in stretch]
     failures = {position: failure for position, _, failure, _ in stretch if failure is not None}
-    timings = _timings([outcome[3] for outcome in stretch])
+    timings = timings_of([outcome[3] for outcome in stretch])
     return Report(batch, stretch[0][0], values, failures, timings, worker, cpu=cpu)
 
 
-def _timings(seconds: list[float]) -> list[tuple[int, float]]:
+def timings_of(seconds: list[float]) -> list[tuple[int, float]]:
     """As `(tasks, seconds)`: each by itself, tiny ones together."""
     timings: list[tuple[int, float]] = []
     count, total = 0, 0.0

@@ -19,7 +19,7 @@ from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from piecework.errors import UsageError
-from piecework.executors.ordered import Part, checked_chunksize, ordered_map
+from piecework.executors.ordered import Part, checked_buffersize, checked_chunksize, ordered_map
 from piecework.executors.outbox import OpenBatch, Outbox
 
 if TYPE_CHECKING:
@@ -87,14 +87,8 @@ class ThreadExecutor(ThreadPoolExecutor):
         `chunksize` changes nothing: threads take tasks one at a time.
         """
         checked_chunksize(chunksize)
-        return ordered_map(
-            fn,
-            iterables,
-            self._put,
-            buffersize=buffersize,
-            default_buffersize=_BUFFER_A_THREAD * self.slots,
-            timeout=timeout,
-        )
+        size = checked_buffersize(buffersize) or _BUFFER_A_THREAD * self.slots
+        return ordered_map(fn, iterables, self._put, buffersize=size, timeout=timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         if cancel_futures:
