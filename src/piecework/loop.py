@@ -221,10 +221,8 @@ class Loop:
     def _stop_driving(self) -> None:
         with self.lock:
             self._driven = False
-            if self.closed:
-                return
-            self._outer.register(self._inner_fd, READ)
-            if self._others:
+            self._outer.register(self._inner_fd, READ)  # a wake-up of close() shows now
+            if self._others or self.closed:
                 self._turned.notify_all()
             if self._timers and self._timers[0].when < self._thread_until:
                 self.wake()
@@ -296,6 +294,8 @@ class Loop:
                 self._outer.select(None if wait == _FOREVER else max(wait, 0))
             if not self._driven and not self.closed:
                 self._turn(0)
+                if self._driven:  # it took over meanwhile, and waits for what was done just now
+                    self.wake()
         self._free()
 
     def close(self) -> None:

@@ -132,7 +132,7 @@ class Engine:
         lines = [line for w in self.workers.values() if w.usable for line in w.lines]
         free = sum(1 for line in lines if not line.sent)
         free += sum(1 for line in lines if line.sent and line.has_room())
-        starting = self.max_workers - sum(1 for w in self.workers.values() if not w.lost)
+        starting = self.max_workers - sum(1 for w in self.workers.values() if w.serving)
         free += max(0, starting) * self.threads
         return max(0, free - len(self.pending))
 
@@ -267,7 +267,7 @@ class Engine:
                     break
 
     def _can_grow(self) -> bool:
-        alive = sum(1 for w in self.workers.values() if not (w.lost or w.retiring))
+        alive = sum(1 for w in self.workers.values() if w.serving)
         return alive < self.max_workers
 
     def _grow(self) -> None:
@@ -275,7 +275,7 @@ class Engine:
         wanted = len(self.pending) + bool(self.suspects)
         if wanted and self.coroutines:
             wanted = self.max_workers
-        alive = [w for w in self.workers.values() if not (w.lost or w.retiring)]
+        alive = [w for w in self.workers.values() if w.serving]
         starting = sum(1 for w in alive if not w.ready and w.idle)
         for _ in range(min(wanted - starting, self.max_workers - len(alive))):
             self._start_worker()
@@ -555,6 +555,7 @@ class Engine:
     def _line_ended(self, line: Line) -> None:
         worker = line.worker
         worker.close_line(line)
+        worker.dying = True
         if worker.lost:
             return
         if worker.exited:
@@ -641,7 +642,7 @@ class Engine:
             if call:
                 self._blame_call(line, call, failure)
                 continue
-            if worker.exclusive or (self.coroutines and worker.ready):
+            if self.coroutines and worker.ready:
                 verdict_low, verdict_high, finished = first, last, 0
             else:
                 frame_end = line.frame_ends[0] if line.frame_ends else last

@@ -223,6 +223,7 @@ class WorkerProcess:
         self.stopped = False  # got STOP
         self.exclusive = False  # runs one suspect, alone
         self.reserved = False  # gets no more tasks until it is idle, for a suspect
+        self.dying = False  # a line has ended: it runs nothing any more
         self.lost = False
         self.taken = 0  # tasks ever sent to it
         self.doomed: str = ""  # why we kill it: timeout, cancelled, terminated
@@ -264,8 +265,14 @@ class WorkerProcess:
         return not any(line.sent for line in self.lines)
 
     @property
+    def serving(self) -> bool:
+        """False where another worker may take its place."""
+        return not (self.retiring or self.stopped or self.dying or self.lost)
+
+    @property
     def usable(self) -> bool:
-        return not (self.retiring or self.stopped or self.lost or self.doomed or self.exclusive)
+        gone = self.stopped or self.dying or self.lost or self.doomed
+        return not (gone or self.retiring or self.exclusive)
 
     def watch(self, on_line: Callable[[Line], None]) -> None:
         for line in self.lines:

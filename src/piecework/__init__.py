@@ -1,0 +1,88 @@
+"""piecework: one huge, accountable map. Every input is accounted for, by name.
+
+The names below are all of the public API. They are loaded when first used: a worker process
+imports this package too, and pays only for what it needs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from piecework.errors import (
+        AuthError,
+        CannotPickle,
+        DeadlineExceeded,
+        DeadlockError,
+        ExecutorBroken,
+        InputError,
+        PieceworkError,
+        QueueUnreachable,
+        RemoteError,
+        RunHalted,
+        TaskTimeout,
+        UsageError,
+        WorkerLost,
+    )
+    from piecework.executors.coroutine import CoroutineExecutor
+    from piecework.executors.process import ProcessExecutor
+    from piecework.executors.thread import ThreadExecutor
+    from piecework.retry import Backoff
+    from piecework.runtime import Run, map
+    from piecework.summary import Progress, Summary
+    from piecework.task import Failure, Result
+
+__all__ = [
+    "AuthError",
+    "Backoff",
+    "CannotPickle",
+    "CoroutineExecutor",
+    "DeadlineExceeded",
+    "DeadlockError",
+    "ExecutorBroken",
+    "Failure",
+    "InputError",
+    "PieceworkError",
+    "ProcessExecutor",
+    "Progress",
+    "QueueUnreachable",
+    "RemoteError",
+    "Result",
+    "Run",
+    "RunHalted",
+    "Summary",
+    "TaskTimeout",
+    "ThreadExecutor",
+    "UsageError",
+    "WorkerLost",
+    "map",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Backoff": "retry",
+    "CoroutineExecutor": "executors.coroutine",
+    "Failure": "task",
+    "ProcessExecutor": "executors.process",
+    "Progress": "summary",
+    "Result": "task",
+    "Run": "runtime",
+    "Summary": "summary",
+    "ThreadExecutor": "executors.thread",
+    "map": "runtime",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'piecework' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"piecework.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
