@@ -50,7 +50,9 @@ class ByValue:
             return getattr, (sys, stream)
         if isinstance(obj, type):
             return NotImplemented if obj in _SAVED_BY_NAME or _importable(obj) else None
-        if kind.__module__ not in MAIN_NAMES and getattr(obj, "__module__", "") in MAIN_NAMES:
+        if kind.__module__ in MAIN_NAMES:
+            self.kinds[kind] = _as_pickle_does  # a million instances ask once
+        elif getattr(obj, "__module__", "") in MAIN_NAMES:
             return None  # a TypeVar and its like: pickled by a name that is not there
         return NotImplemented
 
@@ -120,6 +122,10 @@ class ByValue:
         options = func.cache_parameters()
         made = (func.__wrapped__, options["maxsize"], options["typed"], on_top(func))
         return mainspace.make_cached, made
+
+
+def _as_pickle_does(obj: Any) -> Any:
+    return NotImplemented
 
 
 # ---------------------------------------------------------------- what an object says of itself

@@ -31,12 +31,11 @@ def all_in_band() -> None:
 
 def pickled(obj: Any, buffer_callback: Callable[[], InBand | None] = all_in_band) -> bytes:
     """The bytes, or whatever is raised on the way; `buffer_callback` begins a list of buffers."""
-    if "cloudpickle" not in sys.modules:
-        try:
-            return _dump_with(_Light, obj, buffer_callback())
-        except Exception:
-            # It needs cloudpickle, or cannot be sent: the full pickler will tell.
-            pass
+    try:
+        return _dump_with(_Light, obj, buffer_callback())
+    except Exception:
+        # It needs cloudpickle, or cannot be sent: the full pickler will tell.
+        pass
     return _dump_with(_full(), obj, buffer_callback())
 
 
