@@ -12,7 +12,8 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from piecework.executors.shared import ArenaReader, ArenaWriter
 
@@ -31,14 +32,17 @@ STAR = 2  # flag of TASKS: fn(*item)
 FIRST_READ = 1 << 16
 
 
-class Frame(NamedTuple):
+@dataclass(slots=True)
+class Frame:
+    """One frame as it came; `body` is valid until the reader reads on."""
+
     kind: int
     flags: int
     count: int
     call: int
     first: int
     body: memoryview
-    buffers: list[memoryview]
+    buffers: list[Any]
 
 
 def encode(
@@ -142,14 +146,14 @@ class FrameReader:
             self._start = at + wanted
             yield Frame(kind, flags, count, call, first, self._view[body : body + length], buffers)
 
-    def _buffers(self, table: int, count: int, behind: int) -> list[memoryview]:
-        found = []
+    def _buffers(self, table: int, count: int, behind: int) -> list[Any]:
+        found: list[Any] = []
         for block, _, start, size in self._table(table, count):
             if block == INLINE:
                 found.append(memoryview(bytearray(self._view[behind : behind + size])))
                 behind += size
             else:
-                found.append(self._arena.view(block, start, size))
+                found.append(self._arena.buffer(block, start, size))
         return found
 
 

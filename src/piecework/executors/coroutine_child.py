@@ -13,17 +13,18 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from socket import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from piecework import codec
 from piecework.executors import channel
 from piecework.executors.coroutine_slots import CoroutineSlots, Limited, end_loop, process_loop
 from piecework.executors.outbox import Outcome, position_of, stretches_of, timings_of
+from piecework.executors.slot_thread import Channel, SlotThread, die, listen
 from piecework.failures import failure_from
 from piecework.task import Cause, Failure
 
 if TYPE_CHECKING:
-    from piecework.executors.child import Channel, SlotThread
+    from piecework.executors.slot_thread import Channel, SlotThread
 
 
 class Results:
@@ -109,7 +110,6 @@ class LoopWorker:
             self._loop.stop()
 
     def _read(self) -> None:
-        from piecework.executors.child import die
 
         try:
             if not self._line.frames.fill():
@@ -122,7 +122,6 @@ class LoopWorker:
         for frame in self._line.frames.frames():
             self._do(frame)
             del frame
-        self._line.reader.collect()
         self._end_if_stopped()
 
     def _do(self, frame: channel.Frame) -> None:
@@ -174,9 +173,9 @@ def _unlimited(fn: Callable[..., Any]) -> tuple[Callable[..., Any], float | None
 
 def run_loop(line: Channel, control: socket, limit: int) -> None:
     """Serve the channel until the master says STOP."""
-    from piecework.executors.child import SlotThread, _listen
+    from piecework.executors.slot_thread import SlotThread
 
     threading.Thread(
-        target=_listen, args=(control, []), name="piecework-control", daemon=True
+        target=listen, args=(control, []), name="piecework-control", daemon=True
     ).start()
     LoopWorker(line, SlotThread(line), limit).run()

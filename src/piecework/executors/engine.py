@@ -392,9 +392,8 @@ class Engine:
         values, failures, timings, cpu = pickle.loads(frame.body)
         nbytes = len(frame.body)
         if frame.flags & channel.PER_ITEM:
-            nbytes += sum(buffer.nbytes for buffer in frame.buffers)
+            nbytes += sum(len(buffer) for buffer in frame.buffers)
             self._unpack(values, frame, failures)
-        line.arena.collect()
         if not line.sent or line.sent[0].first != frame.first:
             self._stray(line, frame, values, failures, timings, cpu)
             return

@@ -8,8 +8,8 @@ nothing has a name, so nothing can be left behind.
     ARENA ...         arguments, then results: sparse, only what is used takes memory
 
 A sender copies a large buffer into a block of its arena, once; the receiver uses it in place.
-The block is free again when nobody on the receiver's side holds a view of it any more, which a
-memoryview knows: `release()` refuses while it is exported. No message is needed for that.
+The block is free again when nobody on the receiver's side holds a view of it any more: the object
+that all views keep alive says so when it dies. No message is needed for that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import mmap
 import os
 import sys
 import tempfile
+import weakref
 from dataclasses import dataclass
+from typing import Any
 
 PAGE = 4096
 ARGUMENTS, RESULTS = 0, 1
@@ -97,33 +99,28 @@ class ArenaWriter:
 
 
 class ArenaReader:
-    """The receiving side of an arena: views of blocks, freed when nobody holds them any more."""
+    """The receiving side of an arena: buffers in place, freed when nobody holds them any more."""
 
     def __init__(self, fd: int, words: mmap.mmap, side: int) -> None:
         self._fd = fd
         self._side = side
         self._flags = memoryview(words)[(1 + side) * PAGE : (2 + side) * PAGE]
-        self._view: memoryview | None = None
-        self._held: list[tuple[int, memoryview]] = []
+        self._map: mmap.mmap | None = None
+        self._held: dict[int, weakref.ref[Any]] = {}
 
-    def view(self, block: int, start: int, size: int) -> memoryview:
-        if self._view is None:
+    def buffer(self, block: int, start: int, size: int) -> Any:
+        """The block as a writable buffer object; its block is free again when it has died."""
+        import ctypes  # only who gets large buffers pays for it
+
+        if self._map is None:
             offset = ARENA_START + self._side * ARENA_BYTES
-            self._view = memoryview(mmap.mmap(self._fd, ARENA_BYTES, offset=offset))
-        part = self._view[start : start + size]
-        self._held.append((block, part))
-        return part
+            self._map = mmap.mmap(self._fd, ARENA_BYTES, offset=offset)
+        # Whoever uses the memory holds this object, through whatever views: a memoryview of ours
+        # would not do, for a view of a view is counted at neither.
+        buffer = (ctypes.c_ubyte * size).from_buffer(self._map, start)
+        self._held[block] = weakref.ref(buffer, lambda _: self._free(block))
+        return buffer
 
-    def collect(self) -> None:
-        """Free the blocks that nobody holds; call it when references may have gone."""
-        if not self._held:
-            return
-        still = []
-        for block, part in self._held:
-            try:
-                part.release()
-            except BufferError:
-                still.append((block, part))
-            else:
-                self._flags[block] = 0
-        self._held = still
+    def _free(self, block: int) -> None:
+        self._held.pop(block, None)
+        self._flags[block] = 0

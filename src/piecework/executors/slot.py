@@ -24,8 +24,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, MutableSequence, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from piecework.failures import failure_from
 from piecework.task import Failure
@@ -43,11 +43,18 @@ Flush = Callable[[int, list[Any], dict[int, Failure], list[tuple[int, float]], f
 """flush(first, values, failures by sequence number, timings, cpu seconds)"""
 
 
+class Words(Protocol):
+    """A memoryview of shared memory, or a list."""
+
+    def __getitem__(self, place: int, /) -> int: ...
+    def __setitem__(self, place: int, number: int, /) -> None: ...
+
+
 class Slot:
     """Runs tasks; `flush` gets what has finished, in order, and `skip` what was taken back."""
 
     def __init__(
-        self, words: MutableSequence[int], flush: Flush, skip: Callable[[int, int], None]
+        self, words: Words, flush: Flush, skip: Callable[[int, int], None]
     ) -> None:
         self.words = words
         self._flush = flush

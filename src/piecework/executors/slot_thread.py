@@ -104,14 +104,13 @@ class SlotThread:
         self._calls: dict[int, Callable[..., Any] | Failure] = {}
 
     def run(self) -> None:
-        frames, reader = self.line.frames, self.line.reader
+        frames = self.line.frames
         while True:
             for frame in frames.frames():  # some came together with the setup
                 if frame.kind == channel.STOP:
                     return
                 self._do(frame)
                 del frame
-            reader.collect()
             if not frames.fill():
                 die()
 

@@ -69,11 +69,12 @@ def run(sock: socket.socket, start: Callable[[list[int]], int]) -> None:
     pids: dict[int, int] = {}
     serving = True
     while serving or workers:
-        ready, _, _ = select.select([sock, wake_read] if serving else [wake_read], [], [])
+        waiting = [sock.fileno(), wake_read] if serving else [wake_read]
+        ready, _, _ = select.select(waiting, [], [])
         if wake_read in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake_read, 4096)
-        if sock in ready:
+        if serving and sock.fileno() in ready:
             serving = _serve(sock, start, workers, pids, (wake_read, wake_write))
             if not serving:
                 for pid in workers:
