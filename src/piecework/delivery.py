@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from piecework.task import Failure, Report, Result
@@ -36,6 +36,35 @@ class Piece:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def split(self) -> Iterator[Piece]:
+        """The same, cut so that a failure stands alone: values before it come before it."""
+        if not self.failures:
+            yield self
+            return
+        start = 0
+        for position in [*sorted(self.failures), len(self)]:
+            if start < position:
+                yield self._part(start, position)
+            if position < len(self):
+                yield self._part(position, position + 1)
+            start = position + 1
+
+    def last(self, count: int) -> Piece:
+        """The last `count` tasks of it."""
+        return self._part(len(self) - count, len(self))
+
+    def _part(self, start: int, stop: int) -> Piece:
+        seconds = _each(self.timings, len(self.values))[start:stop]
+        failures = {p - start: f for p, f in self.failures.items() if start <= p < stop}
+        return replace(
+            self,
+            start=self.start + start,
+            values=self.values[start:stop],
+            failures=failures,
+            inputs=self.inputs[start:stop],
+            timings=[(1, took) for took in seconds],
+        )
 
     def results(self) -> Iterator[Result]:
         """Each task as the user sees it."""

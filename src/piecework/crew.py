@@ -1,0 +1,76 @@
+"""Crew: the workers of one run in this process, and the executors that they keep busy.
+
+Usually one worker and one executor. A run that chooses its own way starts with one and goes on
+with another: both lease from the same queue, and the master knows of neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from piecework.executors.base import BatchExecutor
+from piecework.feeder import Feeder
+from piecework.loop import Loop
+from piecework.queues.base import Queue
+from piecework.task import Batch, Report
+from piecework.worker import Worker
+
+if TYPE_CHECKING:
+    from piecework.executors.inline import InlineExecutor
+
+
+class Crew:
+    """Holds what a run has started, so that it can be stopped and freed as one."""
+
+    def __init__(
+        self,
+        tasks: Queue[Batch],
+        results: Queue[Report],
+        loop: Loop,
+        broken: Callable[[BaseException], object],
+    ) -> None:
+        self.on = ""  # as the summary names it
+        self.why = ""
+        self.inline: InlineExecutor | None = None  # tasks run in whoever waits
+        self.feeder: Feeder | None = None  # inputs are drawn there, too
+        self._tasks = tasks
+        self._results = results
+        self._loop = loop
+        self._broken = broken
+        self._workers: list[Worker] = []
+        self._owned: list[BatchExecutor] = []
+
+    def join(self, executor: BatchExecutor, call: Any, *, owned: bool) -> Worker:
+        """Set a worker to work; an `owned` executor is shut down with the run."""
+        worker = Worker(self._tasks, self._results, executor, call, self._loop, self._broken)
+        self._workers.append(worker)
+        if owned:
+            self._owned.append(executor)
+        if executor.name == "inline":
+            self.inline = cast("InlineExecutor", executor)
+        self.on = f"{executor.slots} {executor.name}" if executor.slots > 1 else executor.name
+        return worker
+
+    def work(self) -> bool:
+        """Do in the caller what is to be done there; False where there is nothing."""
+        if self.inline is not None and self.inline.run_next():
+            return True
+        return self.feeder is not None and self.feeder.step()
+
+    @property
+    def has_work(self) -> bool:
+        if self.inline is not None and self.inline.has_work:
+            return True
+        return self.feeder is not None and self.feeder.wanting
+
+    def stop(self, kill: bool) -> None:
+        """Lease nothing new; what has not started comes back as cancelled."""
+        for worker in self._workers:
+            worker.stop()
+            worker.executor.cancel(worker.call, kill=kill)
+
+    def free(self, *, wait: bool = False) -> None:
+        """Shut down what the run started."""
+        for executor in self._owned:
+            executor.shutdown(wait=wait)

@@ -1,0 +1,307 @@
+"""Master: draws the input, hands out batches, collects reports, asks the run what is next.
+
+    source ── take ──▶ Master ── put ──▶ tasks queue ──▶ worker ...
+                        │  ▲
+              RunState ◀┤  └── lease ─── results queue ◀── ... worker
+                        ▼
+                     Unread ── take ──▶ consumer
+
+It talks to queues only. Everything happens in `turn`, in the control loop, whoever turns that; so
+there is one change at a time, and no lock but the loop's. It decides nothing about a task: RunState
+does. What it decides is how much is under way at once:
+
+    drawn - read <= window          a consumer that stops reading stops the drawing
+    bytes unread <= 128 MB          as far as sizes are known
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from piecework.batching import Sizer, size_of
+from piecework.delivery import Piece, Unread
+from piecework.errors import InputError
+from piecework.feeder import Source
+from piecework.loop import Loop, Timer
+from piecework.queues.base import Queue
+from piecework.run import CANCELLED_FAILURE, RunState
+from piecework.task import Batch, Report
+
+WINDOW_MIN = 1000
+WINDOW_BATCHES = 8  # a slot
+WINDOW_WAITING = 16  # times wider while the consumer waits for one slow task before the others
+UNREAD_BYTES = 128 << 20
+
+
+class Master:
+    """Drives one run. `read`, `take` and `stop` are the consumer's side."""
+
+    def __init__(
+        self,
+        state: RunState,
+        tasks: Queue[Batch],
+        results: Queue[Report],
+        loop: Loop,
+        sizer: Sizer,
+        *,
+        buffersize: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] | None = None,
+    ) -> None:
+        self.state = state
+        self.sizer = sizer
+        self.unread = Unread()
+        self.keep = True  # False: nobody will read the values
+        self.ordered = False  # the consumer waits for what comes next in input order
+        self.awaited = False  # the consumer waits now
+        self.finished = False
+        self.ended_at: float | None = None
+        self.on_stop: Callable[[bool], object] = lambda kill: None
+        self.on_finish: Callable[[], object] = lambda: None
+        self.watchers: list[Callable[[], object]] = []  # told after the lock is released
+        self.source: Source | None = None
+        self.started_at = clock()
+        self._tasks = tasks
+        self._results = results
+        self._loop = loop
+        self._buffersize = buffersize
+        self._clock = clock
+        self._random = random
+        self._batches = 0  # so far: the next one's id
+        self._left: dict[int, int] = {}  # of each batch handed out: tasks not reported yet
+        self._timers: dict[str, Timer] = {}
+        self._scheduled = False
+        self._starved = False  # wants to draw, but too much is unread
+        self._told_stop = False
+        results.subscribe(filled=self.soon)
+        tasks.subscribe(emptied=self.soon)
+
+    # -- the control loop's side --------------------------------------------------------------
+
+    def soon(self) -> None:
+        """Have a turn as soon as possible; from any thread."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.turn)
+
+    def turn(self) -> None:
+        """Collect what has come, hand out what there is room for."""
+        self._scheduled = False
+        if self.finished:
+            return
+        settled = self._collect()
+        if self.state.stopping:
+            self._stop()
+        else:
+            self._hand_out()
+        if self.state.finished:
+            self._finish()
+        if settled or self.finished:
+            for watcher in self.watchers:
+                self._loop.after(watcher)
+
+    def _collect(self) -> bool:
+        settled = False
+        while (lease := self._results.lease()) is not None:
+            report = lease.value
+            self._learn(report)
+            for piece in self.state.record(report, self._clock(), self._random):
+                self._settled(piece)
+            settled = True
+            lease.ack()
+        return settled
+
+    def _learn(self, report: Report) -> None:
+        count = len(report.values)
+        if not report.nbytes:
+            report.nbytes = size_of(report.values)
+        seconds = 0.0
+        for _, stretch in report.timings:
+            seconds += stretch
+        batch = report.batch
+        carried = report.nbytes + batch.nbytes * count // len(batch.payloads)
+        if report.timings:
+            self.sizer.record(count, seconds, carried)
+        left = self._left[batch.id] = self._left.get(batch.id, 0) - count
+        if left <= 0:
+            del self._left[batch.id]
+
+    def _settled(self, piece: Piece) -> None:
+        if not self.keep:
+            return
+        self.unread.add(piece)
+
+    # -- handing out --------------------------------------------------------------------------
+
+    def _hand_out(self) -> None:
+        self._starved = False
+        while self._tasks.room() > 0:
+            batch = self._again() or self._fresh()
+            if batch is None:
+                break
+            self._left[batch.id] = len(batch)
+            self._tasks.put(batch)
+        due = self.state.next_due
+        if due is not None:
+            self._at("retry", due - self._clock())
+
+    def _again(self) -> Batch | None:
+        if self.state.next_due is None:
+            return None
+        tasks = self.state.due(self._clock(), self.sizer.next())
+        if not tasks:
+            return None
+        indexes = tuple(task.index for task in tasks)
+        payloads = [task.payload for task in tasks]
+        self._batches += 1
+        return Batch(self._batches, indexes, payloads, tasks[0].attempt, tasks[0].alone)
+
+    def _fresh(self) -> Batch | None:
+        source = self.source
+        if source is None or self.state.ended:
+            return None
+        size, more = self._allowed(source)
+        payloads = source.take(size, more) if size > 0 else []
+        if not payloads:
+            self._nothing_drawn(source, size)
+            return None
+        indexes = self.state.draw(len(payloads))
+        self.state.start(indexes)
+        self._batches += 1
+        batch = Batch(self._batches, indexes, payloads)
+        if source.ended:
+            self._input_ended(source)
+        return batch
+
+    def _allowed(self, source: Source) -> tuple[int, int]:
+        """How many tasks the next batch may have (0: too much is unread), and how many are drawn
+        ahead for the one after it."""
+        total, drawn, window = self.state.total, self.state.drawn, self.window
+        size = self.sizer.next(None if total is None else max(0, total - drawn))
+        size = max(1, min(size, window // (4 * self.sizer.slots)))
+        room = window - (drawn - self._read)
+        if self.unread.nbytes > UNREAD_BYTES or (room < size and self.state.running):
+            return 0, 0
+        size = min(size, room)
+        return size, min(size, room - size)
+
+    @property
+    def window(self) -> int:
+        """How many tasks may be drawn and not read."""
+        if self._buffersize is not None:
+            return self._buffersize
+        size = max(WINDOW_MIN, WINDOW_BATCHES * self.sizer.slots * self.sizer.next())
+        return size * WINDOW_WAITING if self.ordered and self.awaited else size
+
+    @property
+    def _read(self) -> int:
+        return self.state.settled - self.unread.tasks
+
+    def _nothing_drawn(self, source: Source, size: int) -> None:
+        if source.ended:
+            self._input_ended(source)
+        elif size <= 0:
+            self._starved = True
+        elif source.poll_seconds is not None:
+            self._at("poll", source.poll_seconds)
+
+    def _input_ended(self, source: Source) -> None:
+        error = source.error
+        if error is not None:
+            index = self.state.drawn
+            text = f"drawing input {index} raised {type(error).__name__}: {error}"
+            wrapped = InputError(f"{text}. The {index} inputs before it are accounted for", index)
+            wrapped.__cause__ = error
+            error = wrapped
+        self.state.end(error)
+
+    def _at(self, name: str, seconds: float) -> None:
+        """Have a turn after that many seconds; the timer of that name is set once."""
+        when = self._clock() + max(0.0, seconds)
+        timer = self._timers.get(name)
+        if timer is not None and timer.fn is not None:
+            if self._clock() < timer.when <= when:
+                return
+            timer.cancel()
+        self._timers[name] = self._loop.call_later(max(0.0, seconds), self.turn)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def stop(self, reason: str, error: BaseException | None = None, *, kill: bool = False) -> None:
+        """Take nothing new; what runs is finished, or ended with `kill`. In the control loop."""
+        if self.finished:
+            return
+        for piece in self.state.stop(reason, error):
+            self._settled(piece)
+        self._stop(kill=kill)
+        self.turn()
+
+    def _stop(self, *, kill: bool = False) -> None:
+        if self._told_stop and not kill:
+            return
+        self._told_stop = True
+        if self.source is not None:
+            self._cancel(self.source.close())
+        queued: deque[Batch] = deque()
+        while (lease := self._tasks.lease()) is not None:
+            queued.append(lease.value)
+            lease.ack()
+        for batch in queued:
+            self._give_back(batch)
+        self.on_stop(kill)
+
+    def _cancel(self, payloads: list[Any]) -> None:
+        for piece in self.state.cancel(self.state.draw(len(payloads)), payloads):
+            self._settled(piece)
+
+    def _give_back(self, batch: Batch) -> None:
+        """A batch that no worker has leased comes back as one that never started."""
+        count = len(batch)
+        failures = dict.fromkeys(range(count), CANCELLED_FAILURE)
+        report = Report(batch, 0, [None] * count, failures, [], "")
+        self._left.pop(batch.id, None)
+        for piece in self.state.record(report, self._clock(), self._random):
+            self._settled(piece)
+
+    def _finish(self) -> None:
+        self.finished = True
+        self.ended_at = self._clock()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._tasks.close()
+        self._results.close()
+        try:
+            self.state.check()
+        except Exception as error:
+            self.state.stopped, self.state.error = "broken", error
+        self.on_finish()
+
+    # -- the consumer's side ------------------------------------------------------------------
+
+    def take(self) -> Piece | None:
+        """The next piece to read; None where there is none now. Makes room for more."""
+        with self._loop.lock:
+            piece = self.unread.take() if self.ordered else self.unread.take_any()
+            if piece is not None and self._starved:
+                self.soon()
+            return piece
+
+    def ready(self) -> bool:
+        """Whether `take` has something, or nothing will come any more."""
+        return self.finished or (self.unread.ready if self.ordered else bool(self.unread))
+
+    def set_awaited(self, awaited: bool) -> None:
+        """Whether the consumer waits now; if it waits for one slow task, others may run ahead."""
+        self.awaited = awaited
+        if awaited and self._starved:
+            self.soon()
+
+    def drop(self) -> None:
+        """Nobody will read the values: what is unread goes, what comes is only counted."""
+        with self._loop.lock:
+            self.keep = False
+            self.unread.clear()
+            self.soon()

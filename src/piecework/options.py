@@ -1,0 +1,183 @@
+"""The arguments of `map`, checked before anything runs; each refusal ends with the way out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from piecework.errors import UsageError
+from piecework.run import Halt
+
+WAYS = ("threads", "processes", "coroutines", "inline", "auto")
+WORKERS_MAX = {"threads": 10_000, "processes": 1_000, "coroutines": 10_000_000, "inline": 1}
+_CO_COROUTINE = 0x80
+
+
+def check_function(fn: object) -> None:
+    if not callable(fn):
+        raise UsageError(
+            f"{fn!r} is not callable. Give a function of one argument, then the inputs: "
+            "piecework.map(fn, inputs)."
+        )
+
+
+def check_inputs(inputs: object) -> None:
+    try:
+        iter(inputs)  # type: ignore[call-overload]  # it raises for what is not iterable
+    except TypeError:
+        raise UsageError(
+            f"inputs is {type(inputs).__name__} {_short(inputs)}, which cannot be iterated over. "
+            "Give a list, a generator or any other iterable."
+        ) from None
+
+
+def check_way(on: object) -> str:
+    """The way to run by its name."""
+    if isinstance(on, str) and on in WAYS:
+        return on
+    if isinstance(on, str) and "://" in on:
+        raise UsageError(
+            f"on={on!r}: the network queue is not in this version. "
+            "Choose one of: threads, processes, coroutines, inline, auto."
+        )
+    raise UsageError(
+        f"no executor {_quoted(on)}. Choose one of: threads, processes, coroutines, inline, auto."
+    )
+
+
+def check_workers(workers: object, way: str) -> None:
+    if workers is None:
+        return
+    _check_whole("workers", workers, "leave it out for as many as suit this machine")
+    most = WORKERS_MAX.get(way, 1_000)
+    if workers > most and way != "inline":  # type: ignore[operator]  # checked above
+        raise UsageError(
+            f"workers={workers} is more than any machine runs well as {way}. "
+            f"Give at most {most}, or leave it out for as many as suit this machine."
+        )
+
+
+def check_threads(threads: object, way: str) -> None:
+    _check_whole("threads", threads, "1 runs one task at a time in each process")
+    if threads != 1 and way not in ("processes", "auto"):
+        raise UsageError(
+            f"threads={threads} is the number of threads in each worker process, and "
+            f'on="{way}" has none. Use workers={threads}, or on="processes".'
+        )
+
+
+def check_kind(fn: Callable[..., Any], way: str) -> None:
+    """A coroutine function needs an event loop, and nothing else may run on one."""
+    coroutine = is_coroutine_function(fn)
+    if coroutine and way in ("threads", "processes", "inline"):
+        raise UsageError(
+            f"{_name(fn)} is a coroutine function, which on={way!r} would call and never await. "
+            'Use on="coroutines".'
+        )
+    if not coroutine and way == "coroutines" and _is_plain(fn):
+        raise UsageError(
+            f"{_name(fn)} is a plain function, which would stop all others on an event loop. "
+            'Define it with "async def", or use on="threads".'
+        )
+
+
+def check_time_limit(seconds: object, way: str) -> None:
+    if seconds is None:
+        return
+    _check_seconds("task_timeout", seconds)
+    if way in ("threads", "inline"):
+        where = "in threads, which cannot be ended" if way == "threads" else "in the caller"
+        raise UsageError(
+            f"task_timeout={seconds} cannot be kept {where}. "
+            'Use on="processes", or on="coroutines" for an async function.'
+        )
+
+
+def check_sizes(batch_size: object, buffersize: object) -> None:
+    if batch_size is not None:
+        _check_whole("batch_size", batch_size, "leave it out and batches adapt")
+    if buffersize is not None:
+        _check_whole("buffersize", buffersize, "leave it out for a bound that adapts")
+
+
+def check_deadline(deadline: object) -> None:
+    if deadline is not None:
+        _check_seconds("deadline", deadline)
+
+
+def check_progress(progress: object) -> None:
+    if progress is not None and not callable(progress):
+        raise UsageError(
+            f"progress is {progress!r}. Give a function that takes a piecework.Progress, or None."
+        )
+
+
+def check_not_yet(journal: object, resume: object, key: object) -> None:
+    for name, value in (("journal", journal), ("resume", resume), ("key", key)):
+        if value:
+            raise UsageError(f"{name}= comes with the journal, which is not in this version.")
+
+
+def halt_from(halt: object) -> Halt | None:
+    """`"5%"`: a share of the finished tasks; `100`: a number of failures."""
+    if halt is None:
+        return None
+    if isinstance(halt, int) and not isinstance(halt, bool) and halt >= 1:
+        return Halt(count=halt)
+    if isinstance(halt, str) and halt.endswith("%"):
+        try:
+            share = float(halt[:-1]) / 100
+        except ValueError:
+            share = -1.0
+        if 0 < share <= 1:
+            return Halt(share=share)
+    raise UsageError(
+        f'halt is {halt!r}. Give how many may fail, halt=100, or which share of all, halt="5%".'
+    )
+
+
+def is_coroutine_function(fn: Any) -> bool:
+    """Whether calling it gives a coroutine; without `inspect`, whose import costs 10 ms."""
+    while isinstance(fn, partial):
+        fn = fn.func
+    for called in (fn, vars(type(fn)).get("__call__")):
+        function = getattr(called, "__func__", called)
+        code = getattr(function, "__code__", None)
+        if code is not None and code.co_flags & _CO_COROUTINE:
+            return True
+        if getattr(function, "_is_coroutine_mark", None) or getattr(fn, "_is_coroutine", None):
+            return True
+    return False
+
+
+def _is_plain(fn: Any) -> bool:
+    """Whether it surely returns no awaitable; a callable object or a decorator might."""
+    return hasattr(fn, "__code__") or isinstance(fn, type)
+
+
+def _check_whole(name: str, number: object, otherwise: str) -> None:
+    if isinstance(number, int) and not isinstance(number, bool) and number >= 1:
+        return
+    raise UsageError(f"{name} is {number!r}. Give a whole number of at least 1, or {otherwise}.")
+
+
+def _check_seconds(name: str, seconds: object) -> None:
+    number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if number and seconds > 0 and math.isfinite(seconds):  # type: ignore[operator, arg-type]
+        return
+    raise UsageError(f"{name} is {seconds!r}. Give seconds, more than 0, or leave it out.")
+
+
+def _name(fn: Any) -> str:
+    return str(getattr(fn, "__qualname__", None) or f"a {type(fn).__name__}")
+
+
+def _quoted(on: object) -> str:
+    return f'"{on}"' if isinstance(on, str) else _short(on)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,209 @@
+"""piecework.map: wires queues, executor, worker and master into a run.
+
+    inputs ─▶ Master ─▶ MemoryQueue ─▶ Worker ─▶ executor
+                ▲                        │
+                └────── MemoryQueue ◀────┘        all of it turned by the executor's loop
+
+The only file that names concrete classes. Nothing that is wired here refers to the Run: when the
+user drops it, it is collected, and what it started is ended.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from piecework import options
+from piecework.batching import Sizer
+from piecework.crew import Crew
+from piecework.errors import DeadlineExceeded, UsageError
+from piecework.executors.base import BatchExecutor
+from piecework.feeder import Feeder, Swift, is_swift, known_length
+from piecework.handle import Run
+from piecework.loop import Loop
+from piecework.master import Master
+from piecework.queues.memory import MemoryQueue
+from piecework.reporting import Reporter
+from piecework.retry import Backoff, Retry
+from piecework.run import RunState
+from piecework.task import Batch, Report
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
+
+    from piecework.summary import Progress
+
+__all__ = ["Run", "map"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def map(
+    fn: Callable[[T], R],
+    inputs: Iterable[T],
+    *,
+    on: str | BatchExecutor = "auto",
+    workers: int | None = None,
+    threads: int = 1,
+    mp_context: BaseContext | str | None = None,
+    task_timeout: float | None = None,
+    retries: int = 0,
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] = (Exception,),
+    backoff: Backoff | None = None,
+    deadline: float | None = None,
+    halt: int | str | None = None,
+    batch_size: int | None = None,
+    buffersize: int | None = None,
+    journal: object = None,
+    resume: bool = False,
+    key: Callable[[T], str] | None = None,
+    name: str | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> Run[R]:
+    """Run `fn` over every input and account for each: done, failed, quarantined or cancelled.
+
+    `on` is "threads", "processes", "coroutines", "inline" (in the caller), "auto" (measures the
+    first tasks and chooses) or an executor of piecework, which is left open. `workers` is how many
+    tasks run at once (with `threads` in each process: that many times more).
+
+    A task that fails with one of `retry_on` is tried up to `retries` more times, after `backoff`;
+    one that takes longer than `task_timeout` seconds is ended; one that kills two workers in a row
+    is quarantined. `deadline` seconds end the run; `halt="5%"` or `halt=100` ends it once that many
+    tasks have failed.
+
+    Inputs are drawn as slots free up, at most `buffersize` ahead of what was read. Batches adapt
+    unless `batch_size` fixes them. `progress` is called with a Progress ten times a second.
+
+    Returns at once; work has begun, except inline, where it is done as values are read.
+    """
+    options.check_function(fn)
+    options.check_inputs(inputs)
+    options.check_not_yet(journal, resume, key)
+    options.check_sizes(batch_size, buffersize)
+    options.check_deadline(deadline)
+    options.check_progress(progress)
+    retry = Retry(retries, retry_on=retry_on, backoff=backoff)
+    stop_at = options.halt_from(halt)
+    executor, owned = _executor(fn, on, workers, threads, mp_context, task_timeout)
+    try:
+        call = executor.prepare(fn, task_timeout=task_timeout)
+    except BaseException:
+        if owned:
+            executor.shutdown(wait=False)
+        raise
+    state = RunState(retry, halt=stop_at, total=known_length(inputs))
+    tasks: MemoryQueue[Batch] = MemoryQueue(1)
+    results: MemoryQueue[Report] = MemoryQueue()
+    loop = executor.loop
+    sizer = Sizer(executor.slots, fixed=batch_size)
+    master = Master(state, tasks, results, loop, sizer, buffersize=buffersize)
+    crew = Crew(tasks, results, loop, partial(_broken, master, loop))
+    crew.join(executor, call, owned=owned)
+    _feed(inputs, master, crew)
+    reporter = Reporter(master, crew, loop, name, progress)
+    master.on_stop = crew.stop
+    master.on_finish = partial(_finished, reporter, crew, loop)
+    run: Run[R] = Run(master, crew, loop, reporter)
+    _stop_at_exit(run, executor.name)
+    reporter.start()
+    if deadline is not None:
+        error = DeadlineExceeded(
+            f"the deadline of {deadline:g} s passed: what was finished is kept"
+        )
+        loop.call_later(deadline, partial(master.stop, "deadline", error, kill=True))
+    master.soon()
+    if crew.inline is None:
+        loop.start()
+    return run
+
+
+def _executor(
+    fn: Callable[..., Any],
+    on: str | BatchExecutor,
+    workers: int | None,
+    threads: int,
+    mp_context: BaseContext | str | None,
+    task_timeout: float | None,
+) -> tuple[BatchExecutor, bool]:
+    """The executor to run on, and whether it is the run's own."""
+    if not isinstance(on, str) and hasattr(on, "submit_batch"):
+        if workers is not None:
+            raise UsageError("workers is a matter of the executor that `on` gives. Leave it out.")
+        return on, False
+    way = options.check_way(on)
+    if way == "auto":
+        way = "coroutines" if options.is_coroutine_function(fn) else "processes"
+    options.check_workers(workers, way)
+    options.check_threads(threads, way)
+    options.check_kind(fn, way)
+    options.check_time_limit(task_timeout, way)
+    return _make(way, workers, threads, mp_context), True
+
+
+def _make(
+    way: str, workers: int | None, threads: int, mp_context: BaseContext | str | None
+) -> BatchExecutor:
+    if way == "threads":
+        from piecework.executors.thread import ThreadExecutor
+
+        return ThreadExecutor(workers)
+    if way == "coroutines":
+        from piecework.executors.coroutine import CoroutineExecutor
+
+        return CoroutineExecutor(workers)
+    if way == "inline":
+        from piecework.executors.inline import InlineExecutor
+
+        return InlineExecutor()
+    from piecework.executors.process import ProcessExecutor
+
+    return ProcessExecutor(workers, mp_context, threads=threads)
+
+
+def _feed(inputs: Iterable[Any], master: Master, crew: Crew) -> None:
+    """Give the master its source: the loop draws by itself only what cannot block."""
+    if is_swift(inputs):
+        master.source = Swift(inputs)
+        return
+    feeder = Feeder(inputs, master.soon)
+    master.source = feeder
+    if crew.inline is None:
+        feeder.start()
+    else:
+        crew.feeder = feeder
+
+
+def _broken(master: Master, loop: Loop, error: BaseException) -> None:
+    """The executor takes no batches any more."""
+    loop.call_soon(partial(master.stop, "broken", error))
+
+
+def _finished(reporter: Reporter, crew: Crew, loop: Loop) -> None:
+    reporter.finish()
+    if crew.inline is None:
+        loop.after(crew.free)
+
+
+_live: weakref.WeakSet[Run[Any]] = weakref.WeakSet()
+_at_exit: set[str] = set()
+
+
+def _stop_at_exit(run: Run[Any], kind: str) -> None:
+    """A run that is left over when the interpreter ends is ended, not finished.
+
+    Executors finish what they were given at exit; this must come before, and the handlers run in
+    reverse order, so one is registered after the first executor of each kind.
+    """
+    _live.add(run)
+    if kind not in _at_exit:
+        _at_exit.add(kind)
+        threading._register_atexit(_stop_all)  # type: ignore[attr-defined]
+
+
+def _stop_all() -> None:
+    for run in list(_live):
+        run.close()
