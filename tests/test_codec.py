@@ -228,10 +228,10 @@ def test_a_class_made_in_a_function_keeps_its_identity_on_the_way_back() -> None
 def test_code_of_another_python_version_is_refused_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from piecework import mainspace
+    from piecework import arrival
 
     data = codec.dumps(lambda: 1)
-    monkeypatch.setattr(mainspace, "VERSION", (3, 99))
+    monkeypatch.setattr(arrival, "VERSION", (3, 99))
     with pytest.raises(UsageError, match=r"cannot run on 3\.99.*module that both import"):
         codec.loads(data)
 

@@ -135,6 +135,13 @@ def test_a_global_that_stays_where_it_is_is_not_blamed() -> None:
     assert path_to_unpicklable(fn, "fn") == "fn.db.lock: _thread.lock"
 
 
+def test_the_parts_of_a_call_have_names_of_their_own() -> None:
+    call = (print, (1, Db()), {})
+    text = explain(call, ("fn", "args", "kwargs"), TypeError())
+    assert text.startswith("cannot send to another process: args[1].lock: _thread.lock")
+    assert explain((1,), ("fn",), TypeError()).startswith("cannot send to another process: call:")
+
+
 class Hostile:
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise ValueError(self)

@@ -73,7 +73,7 @@ def test_functions_of_main_call_each_other_and_cloudpickle_is_not_needed(script:
     def fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)
     assert there(even, 10) is True
     assert there(fib, 80) == 23416728348467685
-    assert there(lambda: fib.cache_info().currsize) == 0  # a new shipment begins a new cache
+    assert there(lambda: fib.cache_info().currsize) == 81
     assert not _heavy
     """)
 
@@ -92,6 +92,41 @@ def test_what_an_initializer_sets_is_kept(script: Script) -> None:
     """)
 
 
+def test_what_an_initializer_or_a_task_puts_into_a_global_container_is_kept(
+    script: Script,
+) -> None:
+    script("""
+    class Service:
+        def __init__(self): self.opened = []
+    state, cache, service = {}, [], Service()
+    class Config:
+        values = {}
+    def initializer():
+        state["conn"] = "opened"
+        service.opened.append("it")
+        Config.values["a"] = 1
+    def task(x):
+        cache.append(x)
+        return state["conn"], cache, service.opened, Config.values
+    there(initializer)
+    assert there(task, 1) == ("opened", [1], ["it"], {"a": 1})
+    assert there(task, 2) == ("opened", [1, 2], ["it"], {"a": 1})
+    assert (state, cache) == ({}, [])
+    """)
+
+
+def test_a_container_that_was_filled_here_since_arrives_as_it_is_now(script: Script) -> None:
+    script("""
+    limits = {"a": 1}
+    handlers = {"old": lambda: "old"}  # its content cannot be compared, so its address is
+    def task(): return limits, [handler() for handler in handlers.values()]
+    assert there(task) == ({"a": 1}, ["old"])
+    limits["b"] = 2
+    handlers = {"new": lambda: "new"}
+    assert there(task) == ({"a": 1, "b": 2}, ["new"])
+    """)
+
+
 def test_a_helper_and_a_value_that_are_defined_again_arrive(script: Script) -> None:
     script("""
     LIMIT = 1
@@ -101,6 +136,25 @@ def test_a_helper_and_a_value_that_are_defined_again_arrive(script: Script) -> N
     def helper(): return "new"
     LIMIT = 2
     assert there(task) == ("new", 2)
+    """)
+
+
+def test_what_is_made_again_under_the_same_name_arrives_however_alike(script: Script) -> None:
+    script("""
+    import functools
+    def define(n):
+        global P, DEFAULT, cached
+        class P:
+            __qualname__ = "P"
+            version = n
+        DEFAULT = P()
+        cached = functools.lru_cache(eval(f"lambda: {n}"))
+        cached.__qualname__ = "cached"
+    def task(): return DEFAULT.version, isinstance(DEFAULT, P), cached()
+    for n in range(20):
+        define(-1)  # so that addresses are used again
+        define(n)
+        assert there(task) == (n, True, n)
     """)
 
 
@@ -337,20 +391,25 @@ def test_a_forked_worker_gets_what_was_defined_after_the_fork(script: Script) ->
     from piecework import mainspace
     def helper(): return "old"
     conn = None
+    state = {}
     class P: version = 1
-    def task(p): return helper(), conn, type(p).version, type(p) is P
+    class Same: pass
+    DEFAULT = Same()
+    def task(p, same):
+        assert isinstance(same, Same) and isinstance(DEFAULT, Same)
+        return helper(), conn, state, type(p).version, type(p) is P
     forth, back = os.pipe(), os.pipe()
     if os.fork() == 0:
         mainspace.adopt(fresh=False)
-        conn = "opened"
+        conn = state["conn"] = "opened"
         fn, args = _codec.loads(os.read(forth[0], 100000))
         os.write(back[1], _codec.dumps((fn(*args), P()), by_value_main=False))
         os._exit(0)
     def helper(): return "new"
     class P: version = 2
-    os.write(forth[1], _codec.dumps((task, (P(),))))
+    os.write(forth[1], _codec.dumps((task, (P(), Same()))))
     told, made = _codec.loads(os.read(back[0], 100000))
-    assert told == ("new", "opened", 2, True), told
+    assert told == ("new", "opened", {"conn": "opened"}, 2, True), told
     assert type(made) is P
     os.wait()
     """)

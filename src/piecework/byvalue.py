@@ -1,7 +1,7 @@
 """What is sent of a function that goes by value, and where its globals are at the other end.
 
 The pickler asks `ByValue.reduce` about every object that is not plain data; the answers name
-functions of `mainspace`, which put it together again.
+functions of `arrival`, which put it together again.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import builtins
 import dis
 import functools
+import itertools
 import marshal
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from piecework import mainspace
-from piecework.mainspace import MAIN_NAMES
+from piecework import arrival
+from piecework.mainspace import CONTENT_FREE, MAIN_NAMES, Origin
 
 CACHED = type(functools.lru_cache(lambda: None))
 _GLOBAL_OPS = frozenset(
@@ -71,13 +73,14 @@ class ByValue:
         state = (
             _attributes(func, space is True),
             {} if isinstance(space, str) else used,
+            tuple(_origin(*each) for each in used.items()) if space is True else (),
             {i: cell.cell_contents for i, cell in enumerate(closure) if filled(cell)},
             func.__dict__,
             on_top(func),
             _submodules(code, values),
         )
-        made = (_marshalled(code), mainspace.VERSION, space, func.__name__, func.__closure__)
-        return mainspace.make_function, made, state, None, None, mainspace.fill_function
+        made = (_marshalled(code), arrival.VERSION, space, func.__name__, func.__closure__)
+        return arrival.make_function, made, state, None, None, arrival.fill_function
 
     def space(
         self, space: dict[str, Any], names: Iterable[str], used: dict[str, Any]
@@ -108,20 +111,21 @@ class ByValue:
 
     def cell(self, cell: types.CellType) -> Any:
         if id(cell) in self.cells or not filled(cell):
-            return mainspace.make_cell, ()  # its function fills it, once it is known itself
-        return mainspace.make_cell, (), cell.cell_contents, None, None, mainspace.fill_cell
+            return arrival.make_cell, ()  # its function fills it, once it is known itself
+        return arrival.make_cell, (), cell.cell_contents, None, None, arrival.fill_cell
 
     def module(self, module: types.ModuleType) -> Any:
         if sys.modules.get(module.__name__) is not module:
             return None
-        return mainspace.import_module, (module.__name__,)
+        return arrival.import_module, (module.__name__,)
 
     def cached(self, func: Any) -> Any:
         if _importable(func):
             return NotImplemented
         options = func.cache_parameters()
-        made = (func.__wrapped__, options["maxsize"], options["typed"], on_top(func))
-        return mainspace.make_cached, made
+        origin = _origin(func.__qualname__, func) if on_top(func) else None
+        made = (func.__wrapped__, options["maxsize"], options["typed"], origin)
+        return arrival.make_cached, made
 
 
 def _as_pickle_does(obj: Any) -> Any:
@@ -139,11 +143,34 @@ def _importable(obj: Any) -> bool:
     return _found(sys.modules.get(module), name) is obj
 
 
-def on_top(obj: Any) -> bool:
-    """Whether `__main__` has it under its own name: then the other `__main__` will, too."""
+def on_top(obj: Any) -> int:
+    """Its address where `__main__` has it under its own name, as the other `__main__` then will."""
     if obj.__module__ not in MAIN_NAMES:
-        return False
-    return sys.modules["__main__"].__dict__.get(obj.__qualname__) is obj
+        return 0
+    return id(obj) if sys.modules["__main__"].__dict__.get(obj.__qualname__) is obj else 0
+
+
+_sent: dict[str, tuple[Any, int]] = {}
+_numbers = itertools.count(1)
+
+
+def _origin(name: str, value: Any) -> Origin:
+    """Tells the other end whether a global is still the object that it was at the last sending.
+
+    An address alone would not: it is soon used again. So the object is remembered, without
+    keeping it alive where possible, and never one that is large.
+    """
+    if isinstance(value, CONTENT_FREE):
+        return 0, 0
+    kept, number = _sent.get(name, (None, 0))
+    if (kept() if isinstance(kept, weakref.ref) else kept) is not value:
+        number = next(_numbers)
+        try:
+            kept = weakref.ref(value)
+        except TypeError:
+            kept = value if sys.getsizeof(value) < 1_000_000 else None
+        _sent[name] = kept, number
+    return number, id(value)
 
 
 def _found(space: Any, name: str) -> Any:

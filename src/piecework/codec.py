@@ -14,6 +14,7 @@ import pickle
 from collections.abc import Callable, Iterable
 from typing import Any
 
+What = str | tuple[str, ...]
 PROTOCOL = 5
 # How a pickle of protocol 5 names a module: the opcode of a short string, its length, the name.
 # (`__mp_main__` is what the main module is called in a child of multiprocessing.)
@@ -21,12 +22,13 @@ _MAIN = b"\x8c\x08__main__"
 _MP_MAIN = b"\x8c\x0b__mp_main__"
 
 
-def dumps(obj: Any, *, by_value_main: bool = True, what: str = "value") -> bytes:
+def dumps(obj: Any, *, by_value_main: bool = True, what: What = "value") -> bytes:
     """The bytes that `loads` makes `obj` from in another process, or CannotPickle.
 
     `by_value_main` sends functions and classes of `__main__` with their code: needed towards
     a worker, which never runs the main module. Without it they go by name, as results may:
-    who gets them has the main module they came from. `what` names `obj` in the error.
+    who gets them has the main module they came from. `what` names `obj` in the error, or each
+    part of it where `obj` is a tuple: `what=("fn", "args", "kwargs")`.
     """
     try:
         data = pickle.dumps(obj, PROTOCOL)
@@ -40,7 +42,7 @@ def dumps(obj: Any, *, by_value_main: bool = True, what: str = "value") -> bytes
 
 
 def dumps_buffers(
-    obj: Any, *, threshold: int = 262144, by_value_main: bool = True, what: str = "value"
+    obj: Any, *, threshold: int = 262144, by_value_main: bool = True, what: What = "value"
 ) -> tuple[bytes, list[pickle.PickleBuffer]]:
     """As `dumps`, with buffers of at least `threshold` bytes left out, to be sent uncopied.
 
@@ -75,7 +77,7 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
     return pickle.loads(data, buffers=buffers)
 
 
-def _ship(obj: Any, what: str, buffer_callback: Callable[[], Any] | None = None) -> bytes:
+def _ship(obj: Any, what: What, buffer_callback: Callable[[], Any] | None = None) -> bytes:
     from piecework import shipping
 
     try:

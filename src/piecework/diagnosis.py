@@ -27,8 +27,16 @@ _ATOMS = (int, float, str, bytes, bool, type(None))
 Part = tuple[str, Any]  # how to write it after the path so far, and what is there
 
 
-def explain(obj: Any, what: str, error: BaseException) -> str:
-    """The message of CannotPickle: the path, the reason, the way out. Never raises."""
+def explain(obj: Any, what: str | tuple[str, ...], error: BaseException) -> str:
+    """The message of CannotPickle: the path, the reason, the way out. Never raises.
+
+    A tuple as `what` names the parts of `obj`, a tuple too: the one to blame begins the path.
+    """
+    if isinstance(what, tuple):
+        obj, what = next(
+            (part for part in zip(obj, what, strict=True) if not _sendable(part[0])),
+            (obj, "call"),
+        )
     if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
         return f"{_REFUSED}: {what}: it is nested too deeply for pickle. {_FLATTEN}"
     try:

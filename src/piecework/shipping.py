@@ -19,7 +19,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from piecework import mainspace
+from piecework import arrival
 from piecework.byvalue import ByValue, on_top
 
 InBand = Callable[[pickle.PickleBuffer], Any]
@@ -93,23 +93,24 @@ def _full() -> type[pickle.Pickler]:
 
 
 def _with_our_names(obj: Any, reduced: Any) -> Any:
-    """cloudpickle's reduction of a class, made to follow the rules of `mainspace`."""
+    """cloudpickle's reduction of a class, made to follow the rule of `mainspace`."""
     if not (isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6):
         return reduced
     make, args, state, _, _, fill = reduced
     try:
-        known = mainspace.class_id(obj)
+        known = arrival.class_id(obj)
     except TypeError:  # its metaclass makes it unhashable: a new class each time, then
         return reduced
     if isinstance(args[-2], str):  # cloudpickle's own name for it: tracked twice costs twice
         args = (*args[:-2], None, args[-1])
-    made = (known, make, args)
-    return mainspace.make_class, made, (fill, state, on_top(obj)), None, None, mainspace.fill_class
+    top = on_top(obj)
+    made = (known, make, args, obj.__name__, top)
+    return arrival.make_class, made, (fill, state, top), None, None, arrival.fill_class
 
 
 def _reduce_cached_property(obj: Any) -> Any:
     # In Python 3.11 it holds a lock, so a class with one could not be sent at all.
-    return mainspace.make_cached_property, (obj.func, obj.attrname)
+    return arrival.make_cached_property, (obj.func, obj.attrname)
 
 
 def _refuse_file(file: Any) -> Any:
