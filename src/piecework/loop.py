@@ -19,6 +19,7 @@ Rules:
 
 from __future__ import annotations
 
+import _signal  # `signal` wraps these two in enums: ten times slower, at every wait
 import contextlib
 import heapq
 import os
@@ -36,11 +37,12 @@ READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
 _HELD = tuple(
-    getattr(signal, name)
+    int(getattr(signal, name))
     for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2")
     if hasattr(signal, name)
 )
 _FOREVER = float("inf")
+_SPIN_SECONDS = 50e-6  # look that long before sleeping: waking a sleeper takes about as long
 
 
 class Timer:
@@ -71,10 +73,10 @@ class _HeldSignals:
 
     def hold(self) -> None:
         for number in _HELD:
-            handler = signal.getsignal(number)
+            handler = _signal.getsignal(number)
             if callable(handler):
                 self._saved[number] = handler
-                signal.signal(number, self._note)
+                _signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.arrived.append((number, frame))
@@ -84,7 +86,7 @@ class _HeldSignals:
         """Put the handlers back, then call those whose signal came; they may raise."""
         saved, self._saved = self._saved, {}
         for number, handler in saved.items():
-            signal.signal(number, handler)
+            _signal.signal(number, handler)
         arrived, self.arrived = self.arrived, []
         for number, frame in arrived:
             saved[number](number, frame)
@@ -208,7 +210,7 @@ class Loop:
                 left = until - time.monotonic()
                 if left <= 0 or self.closed:
                     return False
-                self._turn(left)
+                self._turn(left, _SPIN_SECONDS)
                 if held is not None and held.arrived:
                     return True  # the handlers run below; drive() comes back if they return
             return True
@@ -223,12 +225,17 @@ class Loop:
             self._outer.register(self._inner_fd, READ)  # a wake-up of close() shows now
             if self._others or self.closed:
                 self._turned.notify_all()
-            if self._timers and self._timers[0].when < self._thread_until:
+            if self.closed:
+                if self._thread is None:
+                    self._free()
+            elif self._timers and self._timers[0].when < self._thread_until:
                 self.wake()
 
-    def _turn(self, longest: float) -> None:
+    def _turn(self, longest: float, spin: float = 0.0) -> None:
         """Wait at most `longest` seconds for something to do, and do it."""
-        events = self._inner.select(self._wait_seconds(longest))
+        events = self._spin(spin) if spin else None
+        if not events:
+            events = self._inner.select(self._wait_seconds(longest))
         with self.lock:
             outer, self._turner = self._turner, threading.get_ident()
             try:
@@ -244,15 +251,27 @@ class Loop:
                 self.on_error(error)
             finally:
                 self._turner = outer
+        self.run_after()
+        if self._others:
+            with self.lock:
+                self._turned.notify_all()
+
+    def _spin(self, seconds: float) -> list[tuple[selectors.SelectorKey, int]]:
+        """Look without sleeping, giving way to the worker that may share this processor."""
+        select, give_way, clock = self._inner.select, os.sched_yield, time.perf_counter
+        until = clock() + seconds
+        while not (events := select(0)) and not self._soon and clock() < until:
+            give_way()
+        return events
+
+    def run_after(self) -> None:
+        """Run what waits for the lock to be released: only without the lock."""
         while self._after:
             try:
                 fn, args = self._after.popleft()
             except IndexError:  # another thread took it
                 break
             fn(*args)
-        if self._others:
-            with self.lock:
-                self._turned.notify_all()
 
     def _wait_seconds(self, longest: float) -> float | None:
         if self._soon or self._after:
@@ -302,12 +321,12 @@ class Loop:
         with self.lock:
             if self.closed:
                 return
+            self._awake = False
             self.wake()
             self.closed = True
             self._turned.notify_all()
-            started = self._thread is not None
-        if not started:
-            self._free()
+            if self._thread is None and not self._driven:
+                self._free()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the background thread to end; at once from that thread itself."""

@@ -8,8 +8,10 @@ take with it. The worker blocks on it; the master never does.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,6 +82,7 @@ class FrameReader:
         self._data = bytearray(FIRST_READ)
         self._view = memoryview(self._data)
         self._start = self._end = 0
+        self.drained = False  # the last `fill` took all that was there
 
     def fill(self) -> int:
         """Read once from the socket: the number of bytes, 0 at its end.
@@ -88,7 +91,30 @@ class FrameReader:
         where the other side is gone.
         """
         self._make_room()
-        count = self._sock.recv_into(self._view[self._end :])
+        room = self._view[self._end :]
+        count = self._sock.recv_into(room)
+        self.drained = count < len(room)
+        self._end += count
+        return count
+
+    def await_more(self, seconds: float) -> int:
+        """As `fill`, on a blocking socket, but look for so long before sleeping.
+
+        A round trip is mostly the time that sleepers take to wake: 60 µs of 100.
+        """
+        self._make_room()
+        room = self._view[self._end :]
+        receive, give_way, clock = self._sock.recv_into, os.sched_yield, time.perf_counter
+        until = clock() + seconds
+        while True:
+            try:
+                count = receive(room, 0, socket.MSG_DONTWAIT)
+                break
+            except BlockingIOError:
+                if clock() > until:
+                    count = receive(room)
+                    break
+            give_way()
         self._end += count
         return count
 

@@ -118,7 +118,7 @@ class Engine:
         if self.broken is not None:
             self._fail(Stretch(work, 0, len(work.batch)), self.broken)
         elif work.batch.alone:
-            self.suspects.extend(Stretch(work, n, n + 1) for n in range(len(work.batch)))
+            self.suspects.extend(Stretch(work, 0, len(work.batch)).singles())
         else:
             self.pending.append(Stretch(work, 0, len(work.batch)))
         self.assign()
@@ -150,7 +150,7 @@ class Engine:
                 break
             self._send_next(line)
         self._grow()
-        if not self.pending and self._balancing is None and not self.coroutines:
+        if self._balancing is None and not self.pending and self._may_balance():
             self._balancing = self.loop.call_later(STEAL_AFTER, self._balance)
         self._stop_if_done()
 
@@ -272,6 +272,8 @@ class Engine:
 
     def _grow(self) -> None:
         """Start as many workers as there is work for that nobody is waiting to take."""
+        if not self.pending and not self.suspects:
+            return
         wanted = len(self.pending) + bool(self.suspects)
         if wanted and self.coroutines:
             wanted = self.max_workers
@@ -296,6 +298,14 @@ class Engine:
                 break
 
     # -- balance -------------------------------------------------------------------------------
+
+    def _may_balance(self) -> bool:
+        """True where a slot has more than one task: only then can another one help."""
+        if self.coroutines:
+            return False
+        return any(
+            line.outstanding > 1 for worker in self.workers.values() for line in worker.lines
+        )
 
     def _balance(self) -> None:
         """Let idle slots take what busy ones have not started."""
@@ -361,6 +371,8 @@ class Engine:
                 for frame in line.frames.frames():
                     self._on_frame(line, frame)
                     del frame
+                if line.frames.drained:
+                    break
         except BlockingIOError:
             pass
         except OSError:
@@ -633,52 +645,43 @@ class Engine:
             self.room_wanted()
 
     def _judge_death(self, worker: WorkerProcess, held: list[Line], memory: bool) -> None:
-        suspects: list[Stretch] = []
+        """One suspect is blamed; several run again, one by one, each alone in its worker."""
         failure = lost_failure(worker, memory)
+        suspects: list[Stretch] = []
         for line in held:
-            first, last = line.sent[0].first, line.sent[-1].end
-            call = loading(line.words)
-            if call:
-                self._blame_call(line, call, failure)
-                continue
-            if self.coroutines and worker.ready:
-                verdict_low, verdict_high, finished = first, last, 0
-            else:
-                frame_end = line.frame_ends[0] if line.frame_ends else last
-                verdict = judge(line.words, first, frame_end, last)
-                verdict_low, verdict_high, finished = (
-                    verdict.low,
-                    min(verdict.high, last),
-                    verdict.finished,
-                )
-            if finished:
-                for sent in line.sent:
-                    lost = min(sent.end, verdict_low) - sent.first
-                    if lost > 0:
-                        sent.work.repeats += lost
-            suspects += line.cut(verdict_low, verdict_high)
+            low, high = line.sent[0].first, line.sent[-1].end
+            if not (self.coroutines and worker.ready):  # there all that was sent has started
+                verdict = judge(line.words, low, line.frame_ends[0], high)
+                low, high = verdict.low, min(verdict.high, high)
+                line.count_repeats(low if verdict.finished else 0)
+            suspects += line.cut(low, high)
         total = sum(len(stretch) for stretch in suspects)
         if total == 1:
             self._fail(suspects[0], failure)
             self._fruitless = -1
-        for stretch in suspects if total > 1 else ():
-            stretch.work.repeats += len(stretch)
-            for position in range(stretch.start, stretch.stop):
-                self.suspects.append(Stretch(stretch.work, position, position + 1))
+        elif total:
+            for stretch in suspects:
+                stretch.work.repeats += len(stretch)
+                self.suspects.extend(stretch.singles())
+        else:
+            self._blame_loading(held, failure)
 
-    def _blame_call(self, line: Line, number: int, failure: Failure) -> None:
-        """The function itself kills whoever loads it: twice is enough."""
-        deaths = self._loading_deaths[number] = self._loading_deaths.get(number, 0) + 1
-        if deaths < 2:
-            return
-        for stretch in line.cut(0, line.next):
-            self._fail(stretch, failure)
-        for queue in (self.pending, self.suspects):
-            mine = [stretch for stretch in queue if stretch.work.call.id == number]
+    def _blame_loading(self, held: list[Line], failure: Failure) -> None:
+        """Nobody ran: was a function being loaded? One that kills its loader twice is to blame."""
+        for call in {loading(line.words) for line in held} - {0}:
+            deaths = self._loading_deaths[call] = self._loading_deaths.get(call, 0) + 1
+            if deaths < 2:
+                continue
+            mine = [stretch for line in held for stretch in line.cut(0, line.next)]
+            for queue in (self.pending, self.suspects):
+                mine += queue
+                queue.clear()
             for stretch in mine:
-                queue.remove(stretch)
-                self._fail(stretch, failure)
-        self._fruitless = self._start_failures = 0
+                if stretch.work.call.id == call:
+                    self._fail(stretch, failure)
+                else:
+                    self.pending.append(stretch)
+            self._fruitless = self._start_failures = 0
 
     def _judge_timeout(self, worker: WorkerProcess) -> None:
         """One passed its limit; whoever ran beside it is innocent and runs again."""
@@ -696,9 +699,8 @@ class Engine:
             self._fail(stretches[0], timeout_failure(worker, limit))
             self._fruitless = -1
         else:
-            self.suspects.extend(
-                Stretch(s.work, n, n + 1) for s in stretches for n in range(s.start, s.stop)
-            )
+            for stretch in stretches:
+                self.suspects.extend(stretch.singles())
 
     def _settle_running(self, worker: WorkerProcess) -> None:
         """We killed it on request: what it ran is over, what had not started waits on."""
@@ -795,7 +797,7 @@ class Engine:
     def _close(self) -> None:
         self.closed = True
         self._launcher.close()
-        self.loop.after(self.loop.close)
+        self.loop.close()
 
     def wait_closed(self) -> None:
         """Return when no work and no process is left; several threads may wait."""

@@ -142,6 +142,7 @@ class ProcessExecutor(Executor):
                 if cancel_futures:
                     engine.cancel_pending()
                 engine.stop()
+        engine.loop.run_after()
         if wait:
             engine.wait_closed()
 
@@ -166,6 +167,7 @@ class ProcessExecutor(Executor):
         with self._engine.loop.lock:
             if not self._engine.closed:
                 self._engine.kill_all(number)
+        self._engine.loop.run_after()
 
     def _check_open(self) -> None:
         engine = self._engine

@@ -26,6 +26,7 @@ _BASIC = frozenset({int, float, str, bytes, bool, type(None), complex})
 """Types whose pickling and unpickling cannot fail: a whole list of them goes in one go."""
 
 _FLUSH, _DUMP = b"F", b"D"
+_SPIN_SECONDS = 50e-6  # a worker that has just answered is often asked again at once
 
 
 class Channel:
@@ -111,7 +112,7 @@ class SlotThread:
                     return
                 self._do(frame)
                 del frame
-            if not frames.fill():
+            if not frames.await_more(_SPIN_SECONDS):
                 die()
 
     def _do(self, frame: channel.Frame) -> None:

@@ -6,7 +6,7 @@ Work (one batch, or one submitted call) ── cut into ──▶ Stretch ──
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from piecework.executors.future import TaskFuture
@@ -102,6 +102,10 @@ class Stretch:
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+    def singles(self) -> Iterator[Stretch]:
+        """Its positions one by one."""
+        return (Stretch(self.work, at, at + 1) for at in range(self.start, self.stop))
 
 
 class Sent:

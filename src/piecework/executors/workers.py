@@ -169,6 +169,13 @@ class Line:
         self._trim_frames()
         return taken
 
+    def count_repeats(self, end: int) -> None:
+        """What is numbered below `end` had finished, and its results are lost: it runs again."""
+        for sent in self.sent:
+            lost = min(sent.end, end) - sent.first
+            if lost > 0:
+                sent.work.repeats += lost
+
     def _trim_frames(self) -> None:
         ends = self.frame_ends
         first = self.sent[0].first if self.sent else self.next
