@@ -314,6 +314,83 @@ def test_generics_type_variables_and_abstract_classes_work(script: Script) -> No
     """)
 
 
+def test_what_scripts_are_made_of_works_there(script: Script) -> None:
+    script("""
+    import collections, contextlib, enum, functools, logging, pickle, re, typing, weakref
+
+    @functools.singledispatch
+    def kind(x): return "any"
+    @kind.register
+    def _(x: int): return "int"
+    assert there(lambda: (kind(1), kind("a"))) == ("int", "any")
+
+    @contextlib.contextmanager
+    def five(): yield 5
+    def enter():
+        with five() as found: return found
+    assert there(enter) == 5
+
+    def plus_one(f):
+        @functools.wraps(f)
+        def wrapped(*args): return f(*args) + 1
+        return wrapped
+    @plus_one
+    def decorated(x): return x
+    assert there(decorated, 1) == 2
+
+    class Outer:
+        class Inner:
+            y = 3
+    assert type(there(lambda: Outer.Inner())) is Outer.Inner
+
+    class Flags(enum.Flag):
+        A = 1
+        B = 2
+    assert there(lambda: Flags.A | Flags.B) == Flags(3)
+
+    class Meta(type):
+        def __call__(cls, *args):
+            made = super().__call__(*args)
+            made.tag = "meta"
+            return made
+    class WithMeta(metaclass=Meta): pass
+    assert there(lambda: WithMeta().tag) == "meta"
+
+    class Node: pass
+    Node.root, Node.kinds = Node(), [Node]
+    assert there(lambda: isinstance(Node.root, Node) and Node.kinds[0] is Node)
+
+    class A:
+        def other(self): return B()
+    class B:
+        def other(self): return A()
+    assert there(lambda: type(A().other().other()) is A)
+
+    UserId = typing.NewType("UserId", int)
+    P = typing.ParamSpec("P")
+    log, digits = logging.getLogger("x"), re.compile("[0-9]+")
+    live = weakref.WeakValueDictionary()
+    default = collections.defaultdict(lambda: 7)
+    def odds(): return UserId(3), P.__name__, log.name, digits.match("12").group(), len(live), default["k"]
+    assert there(odds) == (3, "P", "x", "12", 0, 7)
+
+    Row = collections.namedtuple("Row", "a b")
+    def again(): return pickle.loads(pickle.dumps(Row(1, 2))), __import__("__main__").Row is Row
+    row, same = there(again)
+    assert type(row) is Row and same
+
+    async def coroutine(x): return x
+    def run():
+        try: coroutine(4).send(None)
+        except StopIteration as stop: return stop.value
+    assert there(run) == 4
+
+    class Doubles:
+        def __call__(self, x): return 2 * x
+    assert there(Doubles(), 4) == 8
+    """)
+
+
 def test_exceptions_of_main_keep_their_type(script: Script) -> None:
     script("""
     from piecework.failures import failure_from, rebuild

@@ -6,6 +6,7 @@ another version. Everything of `__main__` follows the rule of `mainspace`.
 
 from __future__ import annotations
 
+import builtins
 import functools
 import importlib
 import marshal
@@ -49,7 +50,7 @@ def make_function(
     else:
         assert isinstance(space, dict)
         names = space
-        names.setdefault("__builtins__", __builtins__)
+    names.setdefault("__builtins__", builtins)  # C code that imports looks there
     body = marshal.loads(code) if isinstance(code, bytes) else code
     return types.FunctionType(body, names, name, None, cells)
 

@@ -16,6 +16,7 @@ import io
 import pickle
 import sys
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -68,18 +69,13 @@ class _Light(pickle.Pickler):
 def _full() -> type[pickle.Pickler]:
     import cloudpickle
 
+    known = dict(cloudpickle.Pickler.dispatch_table) | _REDUCERS
+
     class Full(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
         """cloudpickle, with functions sent our way and classes known by our own names."""
 
         def __init__(self, file: Any, protocol: int, buffer_callback: InBand | None) -> None:
-            self.dispatch_table = (
-                dict(cloudpickle.Pickler.dispatch_table)
-                | _multiprocessing_reducers()
-                | {
-                    functools.cached_property: _reduce_cached_property,
-                    io.TextIOWrapper: _refuse_file,
-                }
-            )
+            self.dispatch_table = known | _multiprocessing_reducers()
             super().__init__(file, protocol, buffer_callback=buffer_callback)
             self.by_value = ByValue()
 
@@ -87,14 +83,16 @@ def _full() -> type[pickle.Pickler]:
             reduced = self.by_value.reduce(obj)
             if reduced is not None:
                 return reduced
-            return _with_our_names(obj, super().reducer_override(obj))
+            if isinstance(obj, type):
+                return _with_our_names(obj, super().reducer_override(obj))
+            return NotImplemented if type(obj) in self.dispatch_table else _unnamed(obj)
 
     return Full
 
 
 def _with_our_names(obj: Any, reduced: Any) -> Any:
     """cloudpickle's reduction of a class, made to follow the rule of `mainspace`."""
-    if not (isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6):
+    if not (isinstance(reduced, tuple) and len(reduced) == 6):
         return reduced
     make, args, state, _, _, fill = reduced
     try:
@@ -108,6 +106,22 @@ def _with_our_names(obj: Any, reduced: Any) -> Any:
     return arrival.make_class, made, (fill, state, top), None, None, arrival.fill_class
 
 
+def _unnamed(obj: Any) -> Any:
+    """The reduction of an object of `__main__` that would go by a name which is not there."""
+    kind, name = type(obj), getattr(obj, "__name__", "")
+    if kind.__module__ == "typing":
+        if kind.__name__ == "NewType":
+            return kind, (name, obj.__supertype__)
+        if kind.__name__ == "TypeAliasType":
+            return kind, (name, obj.__value__)
+        if kind.__name__ in ("ParamSpec", "TypeVarTuple"):
+            return kind, (name,)
+    reduced = obj.__reduce_ex__(5)
+    if isinstance(reduced, str):
+        raise pickle.PicklingError(f"it goes by its name {reduced!r}, which is only in __main__")
+    return reduced
+
+
 def _reduce_cached_property(obj: Any) -> Any:
     # In Python 3.11 it holds a lock, so a class with one could not be sent at all.
     return arrival.make_cached_property, (obj.func, obj.attrname)
@@ -118,6 +132,13 @@ def _refuse_file(file: Any) -> Any:
     raise TypeError(f"cannot pickle the open file {file.name!r}")
 
 
+_REDUCERS: dict[type, Callable[[Any], Any]] = {
+    functools.cached_property: _reduce_cached_property,
+    io.TextIOWrapper: _refuse_file,
+    # functools.singledispatch has one, for a cache
+    weakref.WeakKeyDictionary: lambda found: (weakref.WeakKeyDictionary, (dict(found),)),
+    weakref.WeakValueDictionary: lambda found: (weakref.WeakValueDictionary, (dict(found),)),
+}
 _PLAIN = (types.MethodType, type(list.append), type(int.__add__), functools.partial)
 
 
