@@ -371,8 +371,10 @@ def test_what_scripts_are_made_of_works_there(script: Script) -> None:
     log, digits = logging.getLogger("x"), re.compile("[0-9]+")
     live = weakref.WeakValueDictionary()
     default = collections.defaultdict(lambda: 7)
-    def odds(): return UserId(3), P.__name__, log.name, digits.match("12").group(), len(live), default["k"]
-    assert there(odds) == (3, "P", "x", "12", 0, 7)
+    def named(): return UserId(3), P.__name__, log.name
+    def held(): return digits.match("12").group(), len(live), default["k"]
+    assert there(named) == (3, "P", "x")
+    assert there(held) == ("12", 0, 7)
 
     Row = collections.namedtuple("Row", "a b")
     def again(): return pickle.loads(pickle.dumps(Row(1, 2))), __import__("__main__").Row is Row
