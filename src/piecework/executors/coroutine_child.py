@@ -23,9 +23,6 @@ from piecework.executors.slot_thread import Channel, SlotThread, die, listen
 from piecework.failures import failure_from
 from piecework.task import Cause, Failure
 
-if TYPE_CHECKING:
-    from piecework.executors.slot_thread import Channel, SlotThread
-
 
 class Results:
     """Outcomes by their number, sent once a turn of the event loop."""
