@@ -15,7 +15,7 @@ from piecework import codec
 from piecework.errors import UsageError
 from piecework.executors import supervisor
 from piecework.executors.supervisor import MESSAGE
-from piecework.executors.workers import WorkerProcess
+from piecework.executors.worker_process import WorkerProcess
 from piecework.loop import READ, Loop
 
 

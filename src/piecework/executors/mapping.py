@@ -72,7 +72,7 @@ class LazyMap:
         self._whole = all(isinstance(i, Sized) for i in iterables) and buffersize is None
         self._plain = all(type(i) in _PLAIN for i in iterables)
         self._inputs = zip(*iterables, strict=False) if star else iter(iterables[0])
-        self._sizer = Sizer(engine.slots, fixed=chunksize)
+        self._sizer = Sizer(engine.roster.slots, fixed=chunksize)
         self._buffersize = buffersize
         self._parts: deque[_Part] = deque()
         self._by_batch: dict[int, _Part] = {}
@@ -107,7 +107,7 @@ class LazyMap:
             return size
         limit = self._buffersize
         if limit is None:
-            limit = max(1000, 8 * self._engine.slots * size)
+            limit = max(1000, 8 * self._engine.roster.slots * size)
         return min(size, limit - self._outside)
 
     def _draw(self, size: int) -> None:

@@ -91,7 +91,7 @@ class ProcessExecutor(Executor):
         engine = self._engine
         future = TaskFuture(engine.loop)
         try:
-            data = codec.dumps((fn, args, kwargs), what="call")
+            data = codec.dumps((fn, args, kwargs), what=("fn", "args", "kwargs"))
         except CannotPickle as error:
             self._check_open()
             future.set_running_or_notify_cancel()
@@ -166,7 +166,7 @@ class ProcessExecutor(Executor):
             state.give_up()
         with self._engine.loop.lock:
             if not self._engine.closed:
-                self._engine.kill_all(number)
+                self._engine.end_workers(number)
         self._engine.loop.run_after()
 
     def _check_open(self) -> None:
@@ -186,7 +186,7 @@ class ProcessExecutor(Executor):
 
     @property
     def slots(self) -> int:
-        return self._engine.slots
+        return self._engine.roster.slots
 
     @property
     def loop(self) -> Loop:

@@ -53,9 +53,7 @@ class Words(Protocol):
 class Slot:
     """Runs tasks; `flush` gets what has finished, in order, and `skip` what was taken back."""
 
-    def __init__(
-        self, words: Words, flush: Flush, skip: Callable[[int, int], None]
-    ) -> None:
+    def __init__(self, words: Words, flush: Flush, skip: Callable[[int, int], None]) -> None:
         self.words = words
         self._flush = flush
         self._skip = skip

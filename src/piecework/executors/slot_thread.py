@@ -1,7 +1,7 @@
 """The worker's end of its channels: a thread a slot that runs frames, and one that listens.
 
-    channel of slot n ──▶ SlotThread n: decode ─▶ Slot.run ─▶ encode ──▶ channel of slot n
-    control socket ─────▶ listen: flush what waits, dump stacks, die with the master
+channel of slot n ──▶ SlotThread n: decode ─▶ Slot.run ─▶ encode ──▶ channel of slot n
+control socket ─────▶ listen: flush what waits, dump stacks, die with the master
 """
 
 from __future__ import annotations

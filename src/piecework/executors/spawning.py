@@ -56,4 +56,3 @@ def dumps_for_child(value: Any) -> tuple[bytes, list[int]]:
         ) from error
     finally:
         context.set_spawning_popen(before)
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 
-from piecework.executors.workers import WorkerProcess
+from piecework.executors.worker_process import WorkerProcess
 from piecework.task import Cause, Failure
 
 _CGROUP_EVENTS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")

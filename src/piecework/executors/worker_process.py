@@ -68,6 +68,11 @@ class Line:
             total += mean * sent.count
         return total
 
+    def soon_done(self, seconds: float) -> bool:
+        """True where taking anything back would take longer than doing it."""
+        left = self.seconds_left()
+        return left is not None and left < seconds and self.seen != self.running()
+
     def has_room(self) -> bool:
         """True for an idle slot, and for one that will be idle before more could reach it."""
         if not self.sent:
@@ -233,7 +238,7 @@ class WorkerProcess:
         self.dying = False  # a line has ended: it runs nothing any more
         self.lost = False
         self.taken = 0  # tasks ever sent to it
-        self.doomed: str = ""  # why we kill it: timeout, cancelled, terminated
+        self.doomed: str = ""  # why we end it: timeout, cancelled, terminated, disowned
         self.timed_out = (0, 0)  # line and number of the task that passed its limit
         self.stacks = ""
         self.status: int | None = None
@@ -317,6 +322,15 @@ class WorkerProcess:
         self.control.close()
         with contextlib.suppress(OSError):
             os.close(self.memory)
+
+    def forked(self) -> None:
+        """In a forked child: close our copies, without a word to the selector of the parent."""
+        for line in self.lines:
+            line.open = False
+            line.sock.close()
+        self.started()
+        self.control.close()
+        os.close(self.memory)
 
     def look(self) -> None:
         """Remember since when each line runs what it runs now."""

@@ -1,0 +1,139 @@
+"""What a death means for the tasks that the worker had: pure decisions, no I/O.
+
+    one suspect            blamed: it fails with the cause of death
+    several suspects       again, one by one, each alone in its worker
+    the rest               again, as if nothing had happened
+    nobody, but a function was being loaded, twice: all its tasks fail
+
+Ended by us: a task that passed its limit fails so, one that was cancelled or terminated is over,
+and whoever ran beside it is innocent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from piecework.executors.blame import judge, loading
+from piecework.executors.slot import DECODING, PHASE
+from piecework.executors.verdicts import (
+    broken_failure,
+    cancelled_failure,
+    lost_failure,
+    timeout_failure,
+)
+from piecework.executors.work import Stretch
+from piecework.executors.worker_process import Line, WorkerProcess
+from piecework.task import Failure
+
+START_FAILURES = 3  # workers in a row that died before they were ready
+FRUITLESS_DEATHS = 20  # deaths in a row with nobody to blame and no result between them
+LOADING_DEATHS = 2
+
+
+@dataclass(slots=True)
+class Estate:
+    """What a dead worker leaves: to be failed, to be run alone, to be run again."""
+
+    failed: list[tuple[Stretch, Failure]] = field(default_factory=list)
+    suspects: list[Stretch] = field(default_factory=list)
+    again: list[Stretch] = field(default_factory=list)
+    guilty_call: tuple[int, Failure] | None = None
+    broken: Failure | None = None
+
+
+class Deaths:
+    """Judges deaths, and knows when they go on without end. `oom_kills` counts the kernel's."""
+
+    def __init__(self, *, coroutines: bool, oom_kills: Callable[[], int]) -> None:
+        self._coroutines = coroutines
+        self._count_oom = oom_kills
+        self._oom_kills = oom_kills()
+        self._start_failures = 0
+        self._fruitless = 0
+        self._loading: dict[int, int] = {}
+
+    def worker_ready(self) -> None:
+        self._start_failures = 0
+
+    def result_came(self) -> None:
+        self._fruitless = 0
+
+    def settle(self, worker: WorkerProcess, *, stopping: bool) -> Estate:
+        """The worker is dead: what becomes of what it had. Takes all of it off its books."""
+        kills = self._count_oom()
+        memory, self._oom_kills = kills > self._oom_kills, kills
+        failure = lost_failure(worker, memory)
+        estate = Estate()
+        if worker.doomed == "timeout":
+            self._after_timeout(worker, estate)
+        elif worker.doomed in ("cancelled", "terminated"):
+            self._after_order(worker, estate, failure)
+        elif not worker.doomed:
+            self._after_death(worker, estate, failure)
+        for line in worker.lines:
+            estate.again += line.cut(0, line.next)
+        if worker.doomed == "terminated":
+            estate.failed += [(stretch, cancelled_failure()) for stretch in estate.again]
+            estate.again = []
+        self._count(worker, estate, stopping=stopping)
+        return estate
+
+    def _count(self, worker: WorkerProcess, estate: Estate, *, stopping: bool) -> None:
+        if not (worker.ready or stopping or worker.doomed):
+            self._start_failures += 1
+        self._fruitless = 0 if estate.failed or estate.guilty_call else self._fruitless + 1
+        if estate.guilty_call:
+            self._start_failures = 0
+        if self._start_failures >= START_FAILURES or self._fruitless >= FRUITLESS_DEATHS:
+            estate.broken = broken_failure(lost_failure(worker, False).message, None)
+
+    def _after_death(self, worker: WorkerProcess, estate: Estate, failure: Failure) -> None:
+        suspects: list[Stretch] = []
+        held = [line for line in worker.lines if line.sent]
+        for line in held:
+            low, high = line.sent[0].first, line.sent[-1].end
+            if not (self._coroutines and worker.ready):  # there all that was sent has started
+                verdict = judge(line.words, low, line.frame_ends[0], high)
+                low, high = verdict.low, min(verdict.high, high)
+                line.count_repeats(low if verdict.finished else 0)
+            suspects += line.cut(low, high)
+        total = sum(len(stretch) for stretch in suspects)
+        if total == 1:
+            estate.failed.append((suspects[0], failure))
+        for stretch in suspects if total > 1 else ():
+            stretch.work.repeats += len(stretch)
+            estate.suspects.extend(stretch.singles())
+        if not total:
+            self._suspect_call(held, estate, failure)
+
+    def _suspect_call(self, held: list[Line], estate: Estate, failure: Failure) -> None:
+        for call in {loading(line.words) for line in held} - {0}:
+            self._loading[call] = self._loading.get(call, 0) + 1
+            if self._loading[call] >= LOADING_DEATHS:
+                estate.guilty_call = (call, failure)
+
+    def _after_timeout(self, worker: WorkerProcess, estate: Estate) -> None:
+        index, number = worker.timed_out
+        line = worker.lines[index]
+        sent = line.find(number)
+        if sent is None:  # it finished in the last moment
+            return
+        limit = sent.work.call.limit or 0.0
+        end = number + 1
+        if line.words[PHASE] == DECODING:  # it hung while a whole frame was unpickled
+            end = max(end, line.frame_ends[0])
+        stretches = line.cut(number, end)
+        if sum(map(len, stretches)) == 1:
+            estate.failed.append((stretches[0], timeout_failure(worker, limit)))
+        else:
+            for stretch in stretches:
+                estate.suspects.extend(stretch.singles())
+
+    def _after_order(self, worker: WorkerProcess, estate: Estate, failure: Failure) -> None:
+        if worker.doomed == "cancelled":
+            failure = cancelled_failure()
+        for line in worker.lines:
+            running = line.running()
+            for stretch in line.cut(running, running + 1) if running else ():
+                estate.failed.append((stretch, failure))

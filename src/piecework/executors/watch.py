@@ -1,0 +1,65 @@
+"""Looks at what runs: ends what passed its time limit, has results sent that wait.
+
+The time is taken here, from when a task was first seen running: nothing is measured per task in
+the worker, and a limit is kept to about a tenth.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from piecework.executors.roster import Roster
+from piecework.executors.work import Work
+from piecework.executors.worker_process import Line
+from piecework.loop import Loop, Timer
+
+WATCH_SECONDS = 0.05
+WATCH_SECONDS_MIN = 0.005
+
+
+class Watch:
+    """Runs while anything is at a slot."""
+
+    def __init__(self, loop: Loop, roster: Roster) -> None:
+        self._loop = loop
+        self._roster = roster
+        self._timer: Timer | None = None
+        self._shortest = math.inf
+
+    def expect(self, work: Work) -> None:
+        """Work has come whose time limit may be shorter than any before."""
+        if work.call.limit is not None:
+            self._shortest = min(self._shortest, work.call.limit)
+
+    def wake(self) -> None:
+        """Something was sent: look at it until it is over."""
+        if self._timer is None:
+            interval = min(WATCH_SECONDS, max(WATCH_SECONDS_MIN, self._shortest / 10))
+            self._timer = self._loop.call_later(interval, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        busy = False
+        for worker in list(self._roster.workers.values()):
+            worker.look()
+            busy = busy or not worker.idle
+            for line in worker.lines:
+                if line.seen and not self._roster.coroutines:
+                    self._look_at(line, now)
+        if busy:
+            self.wake()
+
+    def _look_at(self, line: Line, now: float) -> None:
+        sent = line.find(line.seen)
+        if sent is None:
+            return
+        limit = sent.work.call.limit
+        if limit is not None and now - line.seen_at >= limit:
+            if not line.worker.doomed:
+                line.worker.timed_out = (line.number, line.seen)
+                self._roster.end(line.worker, "timeout")
+        elif line.seen > line.sent[0].first and line.asked != line.seen:
+            line.asked = line.seen  # what finished before it waits behind it
+            line.worker.tell(b"F")
