@@ -12,16 +12,22 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 
 FLOORS = [
-    "errors task retry codec failures",
-    "batching run loop"
-    " queues queues.base executors executors.base executors.slot executors.channel",
-    "queues.memory executors.thread executors.inline executors.coroutine executors.coroutine_child"
-    " executors.process executors.workers executors.supervisor executors.child executors.future",
-    "worker master",
-    "runtime",
+    "errors task retry codec failures packing shipping byvalue arrival mainspace diagnosis",
+    "batching loop states run groups summary delivery"
+    " queues queues.base executors executors.base executors.slot executors.channel executors.cores"
+    " executors.blame executors.outbox executors.shared executors.slot_thread",
+    "queues.memory feeder options"
+    " executors.thread executors.inline executors.ordered executors.mapping executors.work"
+    " executors.coroutine executors.coroutine_child executors.coroutine_slots executors.event_loop"
+    " executors.process executors.engine executors.roster executors.balance executors.watch"
+    " executors.deaths executors.results executors.worker_process executors.launcher"
+    " executors.spawning"
+    " executors.supervisor executors.child executors.verdicts executors.future",
+    "worker master crew auto",
+    "reporting handle runtime",
     "extract extract.pattern extract.plan extract.rows extract.job",
     "cli cli.app cli.options cli.target cli.inputs cli.values cli.output cli.progress cli.text"
-    " cli.drive cli.map cli.extract cli.version",
+    " cli.drive cli.map cli.extract cli.version __main__",
 ]
 FLOOR = {f"piecework.{name}": i for i, names in enumerate(FLOORS) for name in names.split()}
 PUBLIC_ONLY = ("piecework.extract",)  # our first outside user: the public names and nothing else

@@ -15,10 +15,9 @@ import signal
 import socket
 import sys
 import threading
-import types
 from typing import Any
 
-from piecework import codec
+from piecework import codec, mainspace
 from piecework.executors import channel, shared
 from piecework.executors.slot_thread import Channel, SlotThread, die, listen
 from piecework.failures import failure_from
@@ -89,9 +88,9 @@ def _become_worker(setup: dict[str, Any], *, forked: bool) -> None:
         sys.argv[:] = setup["argv"]
         os.environ.clear()
         os.environ.update(setup["environ"])
-        sys.modules["__main__"] = types.ModuleType("__main__")
         with contextlib.suppress(OSError):
             os.chdir(setup["folder"])
+    mainspace.adopt(fresh=not forked)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
