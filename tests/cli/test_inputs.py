@@ -13,12 +13,23 @@ from piecework.cli.inputs import inputs
 
 
 class Stdin(io.StringIO):
-    """Standard input made of bytes, at a terminal or not."""
+    """Standard input that is a pipe with these bytes, at a terminal or not."""
 
     def __init__(self, data: bytes, terminal: bool = False) -> None:
         super().__init__()
-        self.buffer = io.BytesIO(data)
+        reader, writer = os.pipe()
+        os.write(writer, data)
+        os.close(writer)
+        self.reader = reader
         self.terminal = terminal
+
+    def fileno(self) -> int:
+        return self.reader
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self.reader)
+        super().close()
 
     def isatty(self) -> bool:
         return self.terminal
@@ -26,6 +37,18 @@ class Stdin(io.StringIO):
 
 def test_arguments_are_the_inputs_and_their_number_is_known() -> None:
     assert inputs(["a", "b"], None) == ["a", "b"]
+
+
+def test_the_lines_of_a_file_are_counted_those_of_a_pipe_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(b"a\nb\nc")
+    lines = inputs([], str(path))
+    assert len(lines) == len(list(lines)) == 3
+    monkeypatch.setattr("sys.stdin", Stdin(b"a\n"))
+    with pytest.raises(TypeError):
+        len(inputs([], None))
 
 
 def test_every_line_of_a_file_is_an_input_the_empty_ones_too(tmp_path: Path) -> None:
@@ -41,6 +64,13 @@ def test_names_that_are_not_utf8_still_open_their_file(tmp_path: Path) -> None:
     path.write_bytes(name + b"\n")
     (drawn,) = inputs([], str(path))
     assert Path(drawn).read_text() == "x"
+
+
+def test_records_that_span_many_reads_are_whole(tmp_path: Path) -> None:
+    lines = ["x" * 200_000, "", "y" * 70_000, "z"]
+    path = tmp_path / "list"
+    path.write_text("\n".join(lines))
+    assert list(inputs([], str(path))) == lines
 
 
 def test_nul_ends_inputs_as_find_print0_writes_them(tmp_path: Path) -> None:

@@ -72,9 +72,7 @@ def run(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        from piecework.cli.output import silence
-
-        silence(sys.stdout)
+        _silence_stdout()
         return 141
     except UsageError as error:
         return _said(error, 2)
@@ -88,6 +86,13 @@ def run(arguments: list[str] | None = None) -> int:
         kind = type(error).__name__
         say(f"piecework: an error of our own, {kind}: {error}. PIECEWORK_DEBUG=1 shows where.")
         return 125
+
+
+def _silence_stdout() -> None:
+    """Point it at nothing: the interpreter flushes it once more at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def _said(error: Exception, code: int) -> int:

@@ -7,9 +7,10 @@ SIGINT, SIGTERM ──▶ first: take nothing new, finish what is in hand; secon
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ ALL_DONE, SOME_FAILED, USAGE, HALTED, UNREACHABLE, DEADLINE, OWN_ERROR = 0, 1, 2
 PIPE_CLOSED = 128 + 13  # what any program ends with whose reader has gone
 
 TICK_SECONDS = 0.1
+GRACE_SECONDS = 2.0  # for worker processes to be gone, once it is "now"
 
 _STOPPED = {
     "": ALL_DONE,
@@ -103,22 +105,26 @@ def drive(
 ) -> int:
     """Carry a run through and return the exit code; `begin` starts it with a progress callback."""
     run: Run[Any] | None = None
-    ticker = Ticker(output, display, lambda: run.cancel() if run is not None else None)
+    ticker = Ticker(output, display, lambda: run.cancel(kill=True) if run is not None else None)
 
     def note(progress: Progress) -> None:
         ticker.latest = progress
 
-    trouble: BaseException | None = None
     with ticker:
         run = begin(note)
         output.start()
-        with run, Signals(run.cancel) as signals:
-            trouble = _consume(run.results(ordered=ordered), write, output)
+        with Signals(run.cancel) as signals:
+            trouble = _consume(run, ordered, write, output)
+        freed = trouble is None or _freed(run)
     output.close()
-    closing(run.summary)
+    if not output.broken:  # whoever closed our output has seen enough
+        closing(run.summary)
     if trouble is None and output.error is not None:
         trouble = _caught(output.check)
-    return _exit_code(run.summary, signals.number, trouble, output)
+    code = _exit_code(run.summary, signals.number, trouble, output)
+    if not freed:
+        os._exit(code)  # a thread is still in a task: the interpreter would wait for it
+    return code
 
 
 def account(summary: Summary, as_json: bool, lines: Account | None = None) -> None:
@@ -136,16 +142,24 @@ def account(summary: Summary, as_json: bool, lines: Account | None = None) -> No
 
 
 def _consume(
-    results: Iterable[Result], write: Callable[[Result], None], output: Output
+    run: Run[Any], ordered: bool, write: Callable[[Result], None], output: Output
 ) -> BaseException | None:
+    """Write every result and free the run; what came in between is returned, not raised."""
     try:
-        for result in results:
+        for result in run.results(ordered=ordered):
             write(result)
-        output.flush()
-        output.check()
+        run.close()
     except (PieceworkError, BrokenPipeError, KeyboardInterrupt) as error:
         return error
     return None
+
+
+def _freed(run: Run[Any]) -> bool:
+    """End what still runs; False where it does not end: a thread cannot be made to."""
+    closing = threading.Thread(target=run.close, name="piecework-closing", daemon=True)
+    closing.start()
+    closing.join(GRACE_SECONDS)
+    return not closing.is_alive()
 
 
 def _caught(check: Callable[[], None]) -> BaseException | None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from piecework.summary import Progress, Summary
 
 
+_NAME = "extract, pieces of 1 MiB"  # what the summary counts
+
+
 @click.command(context_settings={"auto_envvar_prefix": "PIECEWORK"})
 @click.argument("pattern")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
@@ -46,7 +49,7 @@ def command(
     out = Output(output, files)
 
     def begin(note: Callable[[Progress], None]) -> Run[Block]:
-        return extract.begin(pattern, plan, progress=note, name="extract", **map_options(options))
+        return extract.begin(pattern, plan, progress=note, name=_NAME, **map_options(options))
 
     def write(result: Result) -> None:
         out.write(account.take(result))

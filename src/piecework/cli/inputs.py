@@ -5,36 +5,72 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Iterator, Sequence
+from io import FileIO
 
 from piecework.errors import UsageError
 
 
+class Lines:
+    """The records of a file, drawn as they are needed; their number is known where that is cheap.
+
+    A regular file is counted first, so that progress can say how much is left. Bytes that are not
+    UTF-8 are kept as surrogates: a file name still opens its file.
+    """
+
+    def __init__(self, file: FileIO, null: bool) -> None:
+        self._file = file
+        self._null = null
+        self._total = self._count() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+
+    def __len__(self) -> int:
+        if self._total is None:
+            raise TypeError("nobody knows how many lines will come")
+        return self._total
+
+    def __iter__(self) -> Iterator[str]:
+        with self._file as file:
+            for line in _split(file, b"\0" if self._null else b"\n"):
+                body = line if self._null else line.removesuffix(b"\r")
+                yield body.decode("utf-8", "surrogateescape")
+
+    def _count(self) -> int | None:
+        """One read of the file, a gigabyte a second; from where it stands, and back to there."""
+        end = b"\0" if self._null else b"\n"
+        count, last = 0, end
+        begin = self._file.tell()
+        try:
+            while block := self._file.read(1 << 20):
+                count += block.count(end)
+                last = block[-1:]
+        except OSError:  # drawing meets it again, and then the index is known
+            return None
+        finally:
+            self._file.seek(begin)
+        return count + (last != end)
+
+
 def inputs(
     given: Sequence[str], arg_file: str | None, *, null: bool = False
-) -> Sequence[str] | Iterator[str]:
-    """The inputs as text: a list where they were given as arguments, else drawn as they are needed.
-
-    Bytes that are not UTF-8 are kept as surrogates, so that a file name still opens its file.
-    """
+) -> Sequence[str] | Lines:
+    """The inputs as text: a list where they were given as arguments, else the lines of a file."""
     if given and arg_file is not None:
         raise UsageError("inputs as arguments and with -a both. Give one of them.")
     if given:
         return given
     if arg_file is not None and arg_file != "-":
-        return _lines(_open(arg_file), null)
+        return Lines(_open(arg_file), null)
     if arg_file is None and sys.stdin.isatty():
         raise UsageError(
             "no inputs. Give them as arguments, with -a FILE, or on standard input: "
             "ls | piecework map MODULE:FUNC"
         )
-    return _lines(sys.stdin.buffer, null)
+    return Lines(open(sys.stdin.fileno(), "rb", buffering=0, closefd=False), null)
 
 
-def _open(name: str) -> BinaryIO:
+def _open(name: str) -> FileIO:
     try:
-        file = open(name, "rb")  # noqa: SIM115  # closed when its lines end
+        file = open(name, "rb", buffering=0)  # noqa: SIM115  # closed when its lines end
         if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
             raise IsADirectoryError(21, "Is a directory", name)
         return file
@@ -42,22 +78,19 @@ def _open(name: str) -> BinaryIO:
         raise UsageError(f"cannot read {name}: {error.strerror}. Check -a FILE.") from None
 
 
-def _lines(file: BinaryIO, null: bool) -> Iterator[str]:
-    with file:
-        for line in _records(file) if null else file:
-            yield _text(line, null)
+def _split(file: FileIO, end: bytes) -> Iterator[bytes]:
+    """The records of a file without their ends, each as soon as it is there.
 
-
-def _text(line: bytes, null: bool) -> str:
-    body = line if null else line.removesuffix(b"\n").removesuffix(b"\r")
-    return body.decode("utf-8", "surrogateescape")
-
-
-def _records(file: BinaryIO) -> Iterable[bytes]:
-    """What NUL bytes end, as `find -print0` writes it."""
-    rest = b""
+    Read without a buffer of Python's: its lock would be held by a thread that waits for input,
+    and the interpreter aborts when it wants it at exit.
+    """
+    rest: list[bytes] = []
     while block := file.read(1 << 16):
-        *whole, rest = (rest + block).split(b"\0")
-        yield from whole
-    if rest:
-        yield rest
+        *whole, last = block.split(end)
+        if whole:
+            whole[0] = b"".join([*rest, whole[0]])
+            rest.clear()
+            yield from whole
+        rest.append(last)
+    if any(rest):
+        yield b"".join(rest)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     "--inputs",
     "kind",
     type=click.Choice(["text", "json"]),
+    envvar="PIECEWORK_INPUTS",
     default="text",
     show_default=True,
     help="What FUNC is called with: the text, or its value as JSON.",
@@ -56,7 +57,9 @@ def command(
     fn = resolve(target)
     drawn = inputs(given, arg_file, null=null)
     out = Output(output, [arg_file])
-    wrapped = partial(values.call_async if _is_coroutine(fn) else values.call, fn, parse)
+    wrapped: Callable[[str], Any] = partial(
+        values.call_async if _is_coroutine(fn) else values.call, fn, parse
+    )
 
     def begin(note: Callable[[Progress], None]) -> Run[bytes]:
         return piecework.map(wrapped, drawn, progress=note, name=target, **map_options(options))
@@ -78,19 +81,14 @@ def _is_coroutine(fn: Any) -> bool:
 
 def line(result: Result, parse: bool = False) -> bytes:
     """One result as a line of JSON; the value was made JSON by the worker."""
-    import msgspec
-
     from piecework.cli import values
 
-    given: Any = result.input
-    if parse and _is_json(given):
-        given = msgspec.Raw(given.encode())
-    entry: dict[str, Any] = {"index": result.index, "input": given, "ok": result.ok}
+    given = result.input
+    shown = given.encode() if parse and _is_json(given) else values.encode(given)
+    head = b'{"index":%d,"input":%s,"ok":' % (result.index, shown)
     if result.ok:
-        entry["value"] = msgspec.Raw(result.value)
-    else:
-        entry["failure"] = failure(result)
-    return values.encode(entry) + b"\n"
+        return b'%strue,"value":%s}\n' % (head, result.value)
+    return b'%sfalse,"failure":%s}\n' % (head, values.encode(failure(result)))
 
 
 def _is_json(given: str) -> bool:

@@ -69,7 +69,7 @@ _REPORTING = [
                  help="Write results here. [default: standard output]"),
     click.option("--progress", type=click.Choice(["auto", "bar", "plain", "json", "off"]),
                  default="auto", show_default=True, help="On standard error, while it runs."),
-    click.option("--json", "as_json", is_flag=True,
+    click.option("--json", "as_json", is_flag=True, envvar="PIECEWORK_JSON",
                  help="The closing summary as one JSON object."),
 ]  # fmt: skip
 

@@ -33,13 +33,13 @@ class Output:
         self._waiting: list[bytes] = []
         self._bytes = 0
         self._path = path
-        self._file = sys.stdout.buffer if path is None else _open(path, inputs)
+        self._file = _own_stdout() if path is None else _open(path, inputs)
         self.curtain: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @property
     def on_terminal(self) -> bool:
         """True where a progress bar and the results share the screen."""
-        return self._path is None and sys.stdout.isatty()
+        return self._path is None and self._file.isatty()
 
     def start(self) -> None:
         """Empty the file of an earlier run: not before this one is known to begin."""
@@ -84,22 +84,26 @@ class Output:
             )
 
     def close(self) -> None:
-        """Flush, and leave nothing that the interpreter would stumble over at exit."""
+        """Flush; what closing meets is kept for `check` as well."""
         self.flush()
-        if self._path is not None:
-            try:
-                self._file.close()
-            except OSError as error:
-                self.error = self.error or error
-        elif self.broken or self.error:
-            silence(sys.stdout)
+        try:
+            self._file.close()
+        except BrokenPipeError:
+            self.broken = True
+        except OSError as error:
+            self.error = self.error or error
 
 
-def silence(stream: object) -> None:
-    """Point the stream's descriptor at nothing: the interpreter flushes it once more at exit."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, stream.fileno())  # type: ignore[attr-defined]
-    os.close(null)
+def _own_stdout() -> BinaryIO:
+    """Standard output for results alone: what anything else prints there goes to standard error.
+
+    A `print` in the function, in a C library, in a worker process: all of them inherit the
+    descriptor, none of them can tear a line of JSON apart.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(kept, "wb")
 
 
 def _open(path: str, inputs: Iterable[str | None]) -> BinaryIO:

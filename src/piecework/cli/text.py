@@ -43,7 +43,7 @@ def state(progress: Progress) -> str:
         parts.append(f"{low} left" if low == high else f"{low} to {high} left")
     if bad := progress.failed + progress.quarantined:
         groups = len(progress.groups)
-        more = " or more" if groups >= 5 else ""  # a snapshot carries the five largest
+        more = "+" if groups >= 5 else ""  # a snapshot carries the five largest
         parts.append(f"{bad:,} failed in {groups}{more} group{'s' * (groups != 1)}")
     if progress.waiting:
         parts.append(f"{progress.waiting:,} waiting to be tried again")
