@@ -100,4 +100,4 @@ def test_a_pattern_that_never_ends_on_a_line_is_ended_by_its_limit(tmp_path: Pat
     assert done.code == 1
     assert [row["x"] for row in done.rows] == ["aaa"]
     assert "bad.log: 0 lines" in done.err
-    assert "NOT READ TO ITS END: " in done.err
+    assert "NOT READ TO ITS END (0 of 66 bytes): " in done.err

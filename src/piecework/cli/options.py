@@ -78,17 +78,11 @@ def map_options(given: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `piecework.map` from the options of `running`."""
     from piecework import Backoff
 
-    method = given["start_method"]
-    context: Any = None
-    if method is not None:
-        import multiprocessing
-
-        context = multiprocessing.get_context(method)
     return {
         "on": given["on"],
         "workers": given["jobs"],
         "threads": given["threads"],
-        "mp_context": context,
+        "mp_context": given["start_method"],
         "task_timeout": given["timeout"],
         "retries": given["retries"],
         "backoff": Backoff(given["retry_delay"]),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from piecework.summary import Progress, Summary
+if TYPE_CHECKING:
+    from piecework.summary import Progress, Summary
 
 
 def say(text: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import piecework
 from piecework.extract.pattern import checked
-from piecework.extract.plan import Plan
+from piecework.extract.plan import Piece, Plan
 from piecework.extract.rows import Block, read
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class FileAccount:
     """What became of one file: `lines` = `rows` + `unmatched` + `empty`, of what could be read."""
 
     path: str
+    size: int = 0  # when it was listed
+    read: int = 0  # bytes of pieces that were worked on
     lines: int = 0
     rows: int = 0
     unmatched: int = 0
@@ -37,13 +39,19 @@ class FileAccount:
     grown: int = 0
     error: str = ""
 
-    def add(self, block: Block) -> None:
+    def add(self, piece: Piece, block: Block) -> None:
         """Count one piece."""
+        self.read += piece.stop - piece.start
         self.lines += block.lines
         self.rows += block.rows
         self.unmatched += block.unmatched
         self.empty += block.empty
         self.grown = max(self.grown, block.grown)
+
+    @property
+    def complete(self) -> bool:
+        """True where it was read to its listed end: no piece failed or was left out by a stop."""
+        return self.read == self.size
 
     def __str__(self) -> str:
         account = (
@@ -65,18 +73,24 @@ class Account:
     @classmethod
     def of(cls, plan: Plan) -> Account:
         """Every file of the plan, the empty ones too."""
-        return cls({path: FileAccount(path) for path, _ in plan.files})
+        account = cls()
+        for path, status in plan.files:
+            file = account.files.setdefault(path, FileAccount(path))
+            file.size += status.st_size  # given twice, it is read twice
+        return account
 
     def take(self, result: Result) -> bytes:
         """Count a result; what is to be written for it."""
-        file = self.files[result.input.path]
+        piece: Piece = result.input
+        file = self.files[piece.path]
         if not result.ok:
             file.error = file.error or str(result.failure)
             return b""
         block: Block = result.value
-        file.add(block)
-        for offset, line in block.samples[: SAMPLES - len(self.samples)]:
-            self.samples.append((file.path, offset, line))
+        file.add(piece, block)
+        for offset, line in block.samples:
+            if len(self.samples) < SAMPLES and all(line != seen for _, _, seen in self.samples):
+                self.samples.append((file.path, offset, line))
         return block.data
 
     @property
@@ -93,16 +107,16 @@ class Account:
     @property
     def complete(self) -> bool:
         """True where every file was read to its listed end."""
-        return not any(file.error for file in self.files.values())
+        return all(file.complete for file in self.files.values())
 
     def __str__(self) -> str:
         return "\n".join(self._text())
 
     def _text(self) -> Iterator[str]:
         if self.samples:
-            yield "lines that did not match, the first of them:"
+            yield "lines that did not match, for example:"
             yield from (f"  {path}:{offset}: {line}" for path, offset, line in self.samples)
-        notable = sorted(self.files.values(), key=lambda f: (not f.error, not f.grown))
+        notable = sorted(self.files.values(), key=lambda f: (f.complete, not f.grown))
         if len(notable) > 1 or not self.complete or notable[0].grown:
             yield from (f"  {self._line(file)}" for file in notable[:FILES_SHOWN])
             if len(notable) > FILES_SHOWN:
@@ -112,5 +126,8 @@ class Account:
     @staticmethod
     def _line(file: FileAccount) -> str:
         more = f"; {file.grown:,} bytes were appended since and are not read" if file.grown else ""
-        bad = f"; NOT READ TO ITS END: {file.error}" if file.error else ""
-        return f"{file.path}: {file}{more}{bad}"
+        if file.complete:
+            return f"{file.path}: {file}{more}"
+        why = file.error or "the run was stopped"
+        share = f"{file.read:,} of {file.size:,} bytes"
+        return f"{file.path}: {file}{more}; NOT READ TO ITS END ({share}): {why}"
