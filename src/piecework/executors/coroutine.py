@@ -29,6 +29,7 @@ from piecework.executors.coroutine_slots import (
 from piecework.executors.event_loop import EventLoop
 from piecework.executors.ordered import (
     Part,
+    Window,
     checked_buffersize,
     checked_chunksize,
     ordered_map,
@@ -99,13 +100,12 @@ class CoroutineExecutor(Executor):
         """Like `map(fn, *iterables)` with every result awaited; results come in input order.
 
         Work starts now. Inputs are drawn only as results are taken, at most `buffersize` ahead
-        (default: twice `max_workers`). TimeoutError where a result is not there `timeout` seconds
+        (default: at least 1,000). TimeoutError where a result is not there `timeout` seconds
         after this call. `chunksize` changes nothing.
         """
         checked_chunksize(chunksize)
         require_coroutine_function(fn)
-        size = checked_buffersize(buffersize) or 2 * self.slots
-        return self._on.map(fn, iterables, timeout, size)
+        return self._on.map(fn, iterables, timeout, checked_buffersize(buffersize))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._on.shutdown(wait, cancel_futures=cancel_futures)
@@ -175,6 +175,7 @@ class OneLoop:
         name = f"CoroutineExecutor-{next(_numbers)}"
         self._events = EventLoop(slots, name, initializer, initargs)
         self._lock = threading.Lock()
+        self._maps: weakref.WeakSet[Window] = weakref.WeakSet()
         self._open_tasks = 0  # of batches that are not reported whole
         self._batch_size = 1  # of the newest batch
         self._loop: Loop | None = None
@@ -191,14 +192,25 @@ class OneLoop:
         fn: Callable[..., Any],
         iterables: tuple[Iterable[Any], ...],
         timeout: float | None,
-        buffersize: int,
+        buffersize: int | None,
     ) -> Iterator[Any]:
-        return ordered_map(fn, iterables, self._put, buffersize=buffersize, timeout=timeout)
+        return ordered_map(
+            fn,
+            iterables,
+            self._put,
+            buffersize=buffersize,
+            default_buffersize=2 * self.slots,
+            timeout=timeout,
+            live=self._maps,
+        )
 
     def _put(self, part: Part) -> None:
         self._events.add(part, self._task_timeout)
 
     def shutdown(self, wait: bool, *, cancel_futures: bool) -> None:
+        if not cancel_futures and not self._events.closed:
+            for window in list(self._maps):
+                window.finish()
         self._events.close()
         if cancel_futures:
             self._events.give_up_unstarted()
@@ -310,7 +322,7 @@ class LoopPerProcess:
         fn: Callable[..., Any],
         iterables: tuple[Iterable[Any], ...],
         timeout: float | None,
-        buffersize: int,
+        buffersize: int | None,
     ) -> Iterator[Any]:
         return self._executor.map(
             self._limited(fn), *iterables, timeout=timeout, buffersize=buffersize

@@ -43,7 +43,7 @@ class EventLoop:
         self._name = name
         self._initializer = initializer
         self._initargs = initargs
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may come in at any point
         self._incoming: deque[tuple[Work, float | None]] = deque()
         self._awake = False  # a wake-up is on its way: no second one is needed
         self._ready = False

@@ -10,16 +10,21 @@ its outcomes arrive in any order, from any thread, and leave in input order.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
 import time
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import CancelledError
 from itertools import islice
 from typing import Any
 
 from piecework.errors import UsageError
 from piecework.task import Cause
+
+BUFFER_MIN = 1000  # inputs drawn ahead by a map that was not told otherwise
 
 _PENDING: Any = object()
 
@@ -97,9 +102,13 @@ class Window:
         put: Callable[[Part], None],
         *,
         size: int,
+        whole: bool,
         timeout: float | None,
     ) -> None:
         self.waiting = False
+        self._whole = whole
+        self._begun = False
+        self._drawing = threading.RLock()
         self._fn = fn
         self._rows: Iterator[tuple[Any, ...]] | None = rows
         self._put: Callable[[Part], None] | None = put
@@ -113,16 +122,19 @@ class Window:
         if self._end_error is not None and not self._parts:
             raise self._end_error
 
-    def _draw(self) -> None:
-        if self._rows is None or self._put is None:
-            return
+    def _draw(self, wanted: int | None = None) -> None:
+        with self._drawing:
+            if self._rows is not None and self._put is not None:
+                self._draw_some(self._rows, self._put, wanted or self._size - self._open)
+
+    def _draw_some(
+        self, rows: Iterator[tuple[Any, ...]], put: Callable[[Part], None], wanted: int
+    ) -> None:
         drawn: list[tuple[Any, ...]] = []
-        wanted = self._size - self._open
         try:
-            drawn.extend(islice(self._rows, wanted))
+            drawn.extend(islice(rows, wanted))
         except Exception as error:  # raised in its place, after what was drawn before it
             self._end_error = error
-        put = self._put
         if len(drawn) < wanted:
             self._rows = self._put = None  # the executor may be collected from here on
         if drawn:
@@ -136,8 +148,21 @@ class Window:
             self._parts.append(part)
             self._open += len(drawn)
 
+    def finish(self) -> None:
+        """Draw all that is left, where that has an end: the executor shuts down, or nobody will
+        ever take a result. The standard library would have drawn it by now."""
+        if self._whole:
+            self._draw(sys.maxsize)
+
+    def dropped(self) -> None:
+        """The iterator is gone. Never begun means that only the effects were wanted."""
+        if not self._begun:
+            with contextlib.suppress(RuntimeError):  # shut down meanwhile
+                self.finish()
+
     def results(self) -> Iterator[Any]:
         """The values in input order; leaving early gives up what has not started."""
+        self._begun = True
         try:
             while self._parts:
                 part = self._parts[0]
@@ -180,12 +205,23 @@ def ordered_map(
     iterables: tuple[Iterable[Any], ...],
     put: Callable[[Part], None],
     *,
-    buffersize: int,
+    buffersize: int | None,
+    default_buffersize: int,
     timeout: float | None,
+    live: weakref.WeakSet[Window],
 ) -> Iterator[Any]:
-    """`fn` over the zipped iterables, started now, drawn at most a buffer ahead of the consumer."""
+    """`fn` over the zipped iterables, started now, drawn at most a buffer ahead of the consumer.
+
+    `live` gets what may have to be finished when the executor shuts down.
+    """
+    size = checked_buffersize(buffersize) or max(default_buffersize, BUFFER_MIN)
+    whole = buffersize is None and all(isinstance(i, Sized) for i in iterables)
     rows = zip(*iterables, strict=False)
-    return Window(fn, rows, put, size=buffersize, timeout=timeout).results()
+    window = Window(fn, rows, put, size=size, whole=whole, timeout=timeout)
+    live.add(window)
+    iterator = window.results()
+    weakref.finalize(iterator, window.dropped).atexit = False
+    return iterator
 
 
 def checked_buffersize(buffersize: int | None) -> int | None:

@@ -19,7 +19,7 @@ from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from piecework.errors import UsageError
-from piecework.executors.ordered import Part, checked_buffersize, checked_chunksize, ordered_map
+from piecework.executors.ordered import Part, Window, checked_chunksize, ordered_map
 from piecework.executors.outbox import OpenBatch, Outbox
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class ThreadExecutor(ThreadPoolExecutor):
         super().__init__(self.slots, thread_name_prefix, initializer, initargs)
         self._open: deque[Part | OpenBatch] = deque()
         self._helpers = 0
-        self._helping = threading.Lock()
+        self._helping = threading.RLock()  # a finalizer may come in at any point
+        self._maps: weakref.WeakSet[Window] = weakref.WeakSet()
         self._outboxes: set[Outbox] = set()
         self._batches = 0  # open ones
         self._closed = False
@@ -87,12 +88,22 @@ class ThreadExecutor(ThreadPoolExecutor):
         `chunksize` changes nothing: threads take tasks one at a time.
         """
         checked_chunksize(chunksize)
-        size = checked_buffersize(buffersize) or _BUFFER_A_THREAD * self.slots
-        return ordered_map(fn, iterables, self._put, buffersize=size, timeout=timeout)
+        return ordered_map(
+            fn,
+            iterables,
+            self._put,
+            buffersize=buffersize,
+            default_buffersize=_BUFFER_A_THREAD * self.slots,
+            timeout=timeout,
+            live=self._maps,
+        )
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         if cancel_futures:
             self._fail_open(None)
+        elif not self._closed:
+            for window in list(self._maps):
+                window.finish()
         with self._helping:
             self._closed = True
         super().shutdown(wait, cancel_futures=cancel_futures)
