@@ -69,8 +69,7 @@ def add(section: str, on: str | None) -> None:
         seconds = time.perf_counter() - start
         if done != count:
             raise AssertionError("results are missing")
-        chosen = getattr(run, "on", None) or getattr(run, "mode", None) or on or "?"
-        return {"value": seconds, "chose": str(chosen)}
+        return {"value": seconds, "chose": run.why or "by hand"}
 
 
 for _section in WORKS:
