@@ -20,7 +20,7 @@ from typing import Any
 BATCH_SECONDS = 0.004
 BATCH_SECONDS_MIN = 0.0005  # below that, sending costs more than another slot could win
 BATCH_BYTES = 1 << 20
-BATCH_TASKS = 1 << 16
+BATCH_TASKS = 1 << 13  # by then what a batch costs is 10 ns a task
 GROWTH = 8
 _MEMORY = 0.7  # weight of all earlier reports against the newest one
 _SHARES = 3  # near the end a slot gets a third of its share, so that all end together

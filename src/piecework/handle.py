@@ -289,7 +289,8 @@ class Run(Generic[R]):
         self._stop("cancelled", kill=kill)
 
     def _stop(self, reason: str, *, kill: bool) -> None:
-        self._loop.call_soon(partial(self._master.stop, reason, kill=kill))
+        if not self._master.finished:
+            self._loop.call_soon(partial(self._master.stop, reason, kill=kill))
 
     def close(self) -> None:
         """End what still runs, unread values with it, and free all that the run started."""
@@ -318,6 +319,8 @@ class Run(Generic[R]):
 
 def _dropped(master: Master, crew: Crew, loop: Loop) -> None:
     """Nobody holds the run any more. May be called anywhere, so it only leaves word."""
+    if master.finished:
+        return
     if crew.inline is None:
         loop.call_soon(partial(master.stop, "cancelled", kill=True))
         return

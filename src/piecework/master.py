@@ -19,6 +19,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from piecework.batching import Sizer, size_of
@@ -32,6 +33,7 @@ from piecework.task import Batch, Report
 
 WINDOW_MIN = 1000
 WINDOW_BATCHES = 8  # a slot
+WINDOW_MAX = 1 << 17  # of the tiniest tasks: some 10 MB of small values
 WINDOW_WAITING = 16  # times wider while the consumer waits for one slow task before the others
 UNREAD_BYTES = 128 << 20
 
@@ -74,6 +76,7 @@ class Master:
         self._left: dict[int, int] = {}  # of each batch handed out: tasks not reported yet
         self._timers: dict[str, Timer] = {}
         self._scheduled = False
+        self._in_hand = 0  # tasks of the piece that is being read
         self._starved = False  # wants to draw, but too much is unread
         self._told_stop = False
         results.subscribe(filled=self.soon)
@@ -145,7 +148,9 @@ class Master:
             self._left[batch.id] = len(batch)
             self._tasks.put(batch)
         due = self.state.next_due
-        if due is not None:
+        if (
+            due is not None and due > self._clock()
+        ):  # else there is no room, and a word when there is
             self._at("retry", due - self._clock())
 
     def _again(self) -> Batch | None:
@@ -193,12 +198,13 @@ class Master:
         """How many tasks may be drawn and not read."""
         if self._buffersize is not None:
             return self._buffersize
-        size = max(WINDOW_MIN, WINDOW_BATCHES * self.sizer.slots * self.sizer.next())
+        size = WINDOW_BATCHES * self.sizer.slots * self.sizer.next()
+        size = max(WINDOW_MIN, min(size, WINDOW_MAX))
         return size * WINDOW_WAITING if self.ordered and self.awaited else size
 
     @property
     def _read(self) -> int:
-        return self.state.settled - self.unread.tasks
+        return self.state.settled - self.unread.tasks - self._in_hand
 
     def _nothing_drawn(self, source: Source, size: int) -> None:
         if source.ended:
@@ -238,6 +244,11 @@ class Master:
             self._settled(piece)
         self._stop(kill=kill)
         self.turn()
+
+    def stop_after(self, seconds: float, reason: str, error: BaseException, *, kill: bool) -> None:
+        """Stop then, unless the run has finished by itself."""
+        stop = partial(self.stop, reason, error, kill=kill)
+        self._timers[reason] = self._loop.call_later(seconds, stop)
 
     def _stop(self, *, kill: bool = False) -> None:
         if self._told_stop and not kill:
@@ -285,7 +296,8 @@ class Master:
         """The next piece to read; None where there is none now. Makes room for more."""
         with self._loop.lock:
             piece = self.unread.take() if self.ordered else self.unread.take_any()
-            if piece is not None and self._starved:
+            self._in_hand = 0 if piece is None else len(piece)
+            if self._starved:
                 self.soon()
             return piece
 
@@ -296,8 +308,10 @@ class Master:
     def set_awaited(self, awaited: bool) -> None:
         """Whether the consumer waits now; if it waits for one slow task, others may run ahead."""
         self.awaited = awaited
-        if awaited and self._starved:
-            self.soon()
+        if awaited:
+            self._in_hand = 0
+            if self._starved:
+                self.soon()
 
     def drop(self) -> None:
         """Nobody will read the values: what is unread goes, what comes is only counted."""

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 
 from piecework.crew import Crew
-from piecework.loop import Loop
+from piecework.loop import Loop, Timer
 from piecework.master import Master
 from piecework.summary import Pace, Progress, Summary
 
@@ -32,19 +32,22 @@ class Reporter:
         self._name = name
         self._tell = tell
         self._pace = Pace()
+        self._timer: Timer | None = None
 
     def start(self) -> None:
         self._pace.add(self._master.started_at, 0)
         if self._tell is not None:
-            self._loop.call_later(INTERVAL_SECONDS, self._tick)
+            self._timer = self._loop.call_later(INTERVAL_SECONDS, self._tick)
 
     def _tick(self) -> None:
         if self._tell is not None and not self._master.finished:
             self._loop.after(self._call, self.progress())
-            self._loop.call_later(INTERVAL_SECONDS, self._tick)
+            self._timer = self._loop.call_later(INTERVAL_SECONDS, self._tick)
 
     def finish(self) -> None:
         """The last snapshot."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._tell is not None:
             self._loop.after(self._call, self.progress())
 

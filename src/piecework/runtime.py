@@ -114,7 +114,7 @@ def map(
         error = DeadlineExceeded(
             f"the deadline of {deadline:g} s passed: what was finished is kept"
         )
-        loop.call_later(deadline, partial(master.stop, "deadline", error, kill=True))
+        master.stop_after(deadline, "deadline", error, kill=True)
     master.soon()
     if crew.inline is None:
         loop.start()
