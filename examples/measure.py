@@ -1,6 +1,6 @@
 """Parse a Python source file and measure it: a CPU-bound function, one file a call.
 
-    piecework map examples/measure.py:measure $(find . -name '*.py') -o measures.jsonl
+piecework map examples/measure.py:measure $(find . -name '*.py') -o measures.jsonl
 """
 
 from __future__ import annotations
