@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -119,6 +120,25 @@ def test_a_full_disk_is_told_and_not_swallowed() -> None:
     done = map_("double", "a", "-o", "/dev/full")
     assert done.code == 125
     assert "cannot write /dev/full: No space left on device" in done.err
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        (">&-", 2, "standard output is closed. Give -o FILE."),
+        ("<&-", 2, "no inputs"),
+        ("2>&-", 0, '"value":"aa"'),
+    ],
+)
+def test_a_closed_standard_stream_is_no_surprise(redirection: str, code: int, said: str) -> None:
+    given = "" if redirection == "<&-" else "a"
+    command = f"{shlex.join(COMMAND)} map {TASKS}:double {given} --on threads {redirection}"
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, timeout=60, env=ENVIRONMENT
+    )
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("on", ["threads", "processes"])

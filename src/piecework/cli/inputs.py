@@ -60,7 +60,7 @@ def inputs(
         return given
     if arg_file is not None and arg_file != "-":
         return Lines(_open(arg_file), null)
-    if arg_file is None and sys.stdin.isatty():
+    if sys.stdin is None or (arg_file is None and sys.stdin.isatty()):
         raise UsageError(
             "no inputs. Give them as arguments, with -a FILE, or on standard input: "
             "ls | piecework map MODULE:FUNC"

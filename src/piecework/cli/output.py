@@ -100,9 +100,16 @@ def _own_stdout() -> BinaryIO:
     A `print` in the function, in a C library, in a worker process: all of them inherit the
     descriptor, none of them can tear a line of JSON apart.
     """
+    if sys.stdout is None:
+        raise UsageError("standard output is closed. Give -o FILE.")
     sys.stdout.flush()
     kept = os.dup(1)
-    os.dup2(2, 1)
+    try:
+        os.dup2(2, 1)
+    except OSError:  # standard error is closed: nobody wants to hear it
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
     return os.fdopen(kept, "wb")
 
 

@@ -127,7 +127,11 @@ class Bar:
 def display(mode: str, output: Output) -> Display:
     """The display for `--progress MODE`; `auto` is a bar where somebody can see it."""
     if mode == "auto":
-        seen = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        seen = (
+            sys.stderr is not None
+            and sys.stderr.isatty()
+            and os.environ.get("TERM", "dumb") != "dumb"
+        )
         mode = "bar" if seen else "plain"
     kinds: dict[str, Callable[[], Display]]
     kinds = {"bar": Bar, "plain": Lines, "json": Objects, "off": Silent}

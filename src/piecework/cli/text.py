@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 def say(text: str) -> None:
     """One message for people; a closed standard error is no reason to stop."""
+    if sys.stderr is None:
+        return
     try:
         sys.stderr.write(text.rstrip("\n") + "\n")
         sys.stderr.flush()
