@@ -20,7 +20,7 @@ FLOORS = [
     " executors.thread executors.inline executors.ordered executors.mapping executors.work"
     " executors.coroutine executors.coroutine_child executors.coroutine_slots executors.event_loop"
     " executors.process executors.engine executors.roster executors.balance executors.watch"
-    " executors.deaths executors.results executors.worker_process executors.launcher"
+    " executors.boot executors.deaths executors.results executors.worker_process executors.launcher"
     " executors.spawning"
     " executors.supervisor executors.child executors.verdicts executors.future",
     "worker master crew auto",

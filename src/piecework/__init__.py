@@ -6,9 +6,10 @@ imports this package too, and pays only for what it needs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from piecework.errors import (
         AuthError,
         CannotPickle,

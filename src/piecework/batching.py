@@ -15,7 +15,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 BATCH_SECONDS = 0.004
 BATCH_SECONDS_MIN = 0.0005  # below that, sending costs more than another slot could win

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 What = str | tuple[str, ...]
 PROTOCOL = 5

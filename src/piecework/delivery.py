@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
+from piecework.record import record
 from piecework.task import Failure, Report, Result
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class Piece:
     """Neighbours in the input that settled together, from index `start` on.
 
@@ -38,32 +38,44 @@ class Piece:
         return len(self.values)
 
     def split(self) -> Iterator[Piece]:
-        """The same, cut so that a failure stands alone: values before it come before it."""
-        if not self.failures:
+        """The same, cut so that a failure stands alone: values before it come before it.
+
+        Tasks that were never started stay together.
+        """
+        if not self.failures or self._all_cancelled():
             yield self
             return
+        seconds = _each(self.timings, len(self.values))
         start = 0
         for position in [*sorted(self.failures), len(self)]:
             if start < position:
-                yield self._part(start, position)
+                yield self._part(start, position, {}, seconds)
             if position < len(self):
-                yield self._part(position, position + 1)
+                failures = {0: self.failures[position]}
+                yield self._part(position, position + 1, failures, seconds)
             start = position + 1
 
-    def last(self, count: int) -> Piece:
-        """The last `count` tasks of it."""
-        return self._part(len(self) - count, len(self))
+    def _all_cancelled(self) -> bool:
+        if len(self.failures) < len(self):
+            return False
+        return all(failure.cause == "cancelled" for failure in self.failures.values())
 
-    def _part(self, start: int, stop: int) -> Piece:
-        seconds = _each(self.timings, len(self.values))[start:stop]
-        failures = {p - start: f for p, f in self.failures.items() if start <= p < stop}
-        return replace(
-            self,
+    def last(self, count: int) -> Piece:
+        """The last `count` tasks of a piece without failures."""
+        seconds = _each(self.timings, len(self.values))
+        return self._part(len(self) - count, len(self), {}, seconds)
+
+    def _part(
+        self, start: int, stop: int, failures: dict[int, Failure], seconds: list[float]
+    ) -> Piece:
+        return Piece(
             start=self.start + start,
             values=self.values[start:stop],
             failures=failures,
             inputs=self.inputs[start:stop],
-            timings=[(1, took) for took in seconds],
+            timings=[(1, took) for took in seconds[start:stop]],
+            attempt=self.attempt,
+            worker=self.worker,
         )
 
     def results(self) -> Iterator[Result]:

@@ -19,7 +19,7 @@ Rules:
 
 from __future__ import annotations
 
-import _signal  # `signal` wraps these two in enums: ten times slower, at every wait
+import _signal  # type: ignore[import-not-found]  # `signal` wraps these two in enums: ten times slower, at every wait
 import contextlib
 import heapq
 import os
@@ -31,7 +31,10 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
@@ -312,9 +315,13 @@ class Loop:
                 self._outer.select(None if wait == _FOREVER else max(wait, 0))
             if not self._driven and not self.closed:
                 self._turn(0)
-                if self._driven:  # it took over meanwhile, and waits for what was done just now
-                    self.wake()
+                self._wake_driver()
         self._free()
+
+    def _wake_driver(self) -> None:
+        """One that took over meanwhile waits for what was done just now."""
+        if self._driven:
+            self.wake()
 
     def close(self) -> None:
         """Stop the background thread and free the selectors; callbacks are not run any more."""

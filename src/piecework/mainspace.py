@@ -15,7 +15,12 @@ import functools
 import pickle
 import sys
 import types
-from typing import Any, NamedTuple
+
+from piecework.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MAIN_NAMES = ("__main__", "__mp_main__")  # the second: in a child of multiprocessing
 
@@ -25,7 +30,8 @@ Origin = tuple[int, int]
 Asked only where the content cannot be compared."""
 
 
-class Placed(NamedTuple):
+@record(frozen=True, slots=True)
+class Placed:
     """What an earlier shipment has put somewhere, and how to tell the sender's has changed."""
 
     value: object

@@ -10,9 +10,10 @@ all of that, and `except TheirError` goes on working for the consumer.
 from __future__ import annotations
 
 import pickle
-from typing import Any
 
-from piecework import errors
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PICKLED_MAX = 1_000_000  # bytes
 _ARGUMENT_MAX = 1_000  # characters of an argument that goes as its text
@@ -130,7 +131,11 @@ def _as_made(cls: type[BaseException], made: bytes, message: str) -> BaseExcepti
 
 def _child(pickled: bytes, brief: str) -> BaseException:
     exc = unpack(pickled, brief) if pickled else None
-    return errors.RemoteError(brief) if exc is None else exc
+    if exc is None:
+        from piecework.errors import RemoteError
+
+        return RemoteError(brief)
+    return exc
 
 
 def _as_reduced(cls: type[BaseException], reduced: Any, message: str) -> BaseException:

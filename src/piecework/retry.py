@@ -10,14 +10,14 @@ and on another machine.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from piecework.errors import TaskTimeout, UsageError
 from piecework.packing import type_name
+from piecework.record import record
 from piecework.task import Failure
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Backoff:
     """Waits that grow: `base` seconds after the first failure, `factor` times more after each.
 
@@ -49,7 +49,7 @@ class Backoff:
         return wait * (1 - self.jitter * (random or _random())())
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Retry:
     """`retries` more attempts for a task that fails with one of `retry_on`.
 
@@ -60,7 +60,7 @@ class Retry:
     retries: int = 0
     retry_on: type[BaseException] | tuple[type[BaseException], ...] = (Exception,)
     backoff: Backoff | None = None
-    names: frozenset[str] = field(init=False, repr=False, compare=False)
+    names: frozenset[str] = frozenset()  # of `retry_on`, made from it
 
     def __post_init__(self) -> None:
         _check_retries(self.retries)

@@ -24,12 +24,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from piecework.delivery import Piece, cut, each_seconds, inputs_of
 from piecework.errors import PieceworkError, RunHalted
 from piecework.groups import Failures
+from piecework.record import record
 from piecework.retry import Retry
 from piecework.states import CANCELLED, DONE, FAILED, PENDING, QUARANTINED, RUNNING, States
 from piecework.summary import Timings
@@ -39,7 +39,7 @@ HALT_FINISHED_MIN = 20  # a share says nothing before that many tasks have finis
 HALT_FAILED_MIN = 3
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Halt:
     """Stop once `count` tasks have failed, or this `share` of those that finished."""
 
@@ -57,7 +57,7 @@ class Halt:
         return str(self.count) if self.share is None else f"{100 * self.share:g}%"
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class Again:
     """A task beyond its first attempt: waiting for its next one, or running it."""
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from reprlib import Repr
 
 from piecework.groups import FailureGroup
+from piecework.record import record
 
 _GROUPS_SHOWN = 20
 _repr = Repr()
@@ -89,7 +89,7 @@ def _rate(earlier: tuple[float, int], later: tuple[float, int]) -> float:
     return (later[1] - earlier[1]) / seconds if seconds > 0 else 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Progress:
     """Where a run stands; `rate` is recent, `eta_low` to `eta_high` are the seconds left."""
 
@@ -119,7 +119,7 @@ class Progress:
         return self.settled / self.total if self.total else None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Summary:
     """The account of a run. `str()` gives the closing lines.
 

@@ -8,24 +8,30 @@ every position of a batch is reported exactly once, in any number of reports.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
 
-Cause = Literal[
-    "exception",  # the function raised
-    "timeout",  # it passed its time limit and was ended
-    "signal",  # its worker was killed by a signal
-    "exit",  # its worker left with an exit code
-    "memory",  # its worker was killed for want of memory
-    "pickle",  # its argument or its result could not be sent
-    "cancelled",  # it was never started: the run ended before
-]
+from piecework.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    Cause = Literal[
+        "exception",  # the function raised
+        "timeout",  # it passed its time limit and was ended
+        "signal",  # its worker was killed by a signal
+        "exit",  # its worker left with an exit code
+        "memory",  # its worker was killed for want of memory
+        "pickle",  # its argument or its result could not be sent
+        "cancelled",  # it was never started: the run ended before
+    ]
+else:
+    Cause = str
 
 LOSSES: frozenset[str] = frozenset({"signal", "exit", "memory"})
 """The causes that mean: the worker died under this task."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Failure:
     """Why a task failed, as data: it can be stored, sent and grouped without the exception.
 
@@ -41,11 +47,12 @@ class Failure:
     cause: Cause = "exception"
     where: str = ""
     traceback: str = ""
-    pickled: bytes = field(default=b"", repr=False)
+    pickled: bytes = b""
     signal: int | None = None
     exitcode: int | None = None
     peak_memory: int | None = None  # bytes, where the operating system told
     bases: tuple[str, ...] = ()
+    HIDDEN = ("pickled",)
 
     @property
     def lost(self) -> bool:
@@ -56,7 +63,7 @@ class Failure:
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Task:
     """One input to be worked on."""
 
@@ -65,7 +72,7 @@ class Task:
     attempt: int = 1
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class Batch:
     """Tasks that travel together: one lease, one ack.
 
@@ -85,7 +92,7 @@ class Batch:
         return len(self.indexes)
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class Report:
     """The outcome of a stretch of a batch: `len(values)` tasks from position `offset` on.
 
@@ -109,7 +116,7 @@ class Report:
         return len(self.values)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Result:
     """The outcome of one task: `value` where `ok`, else `failure`.
 

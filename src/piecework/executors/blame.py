@@ -16,12 +16,12 @@ second death has one suspect.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from piecework.executors.slot import CURRENT, DECODING, LOADING, PHASE, RUNNING, SENDING
+from piecework.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Verdict:
     """Numbers of one slot: `suspects` is a half-open range, `finished` counts lost results."""
 

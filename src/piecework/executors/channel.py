@@ -14,10 +14,13 @@ import struct
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 from piecework.executors.shared import ArenaReader, ArenaWriter
+from piecework.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 HEADER = struct.Struct("<BBHIIIQQ")  # kind, flags, buffers, count, call, -, first, body bytes
 BUFFER = struct.Struct("<IIQQ")  # block (INLINE: behind the body), -, start, bytes
@@ -34,7 +37,7 @@ STAR = 2  # flag of TASKS: fn(*item)
 FIRST_READ = 1 << 16
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class Frame:
     """One frame as it came; `body` is valid until the reader reads on."""
 

@@ -15,12 +15,15 @@ import signal
 import socket
 import sys
 import threading
-from typing import Any
 
 from piecework import codec, mainspace
 from piecework.executors import channel, shared
 from piecework.executors.slot_thread import Channel, SlotThread, die, listen
 from piecework.failures import failure_from
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def main(fds: list[int], inherited: tuple[Any, Any] | None = None) -> None:

@@ -12,7 +12,6 @@ and whoever ran beside it is innocent.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from piecework.executors.blame import judge, loading
 from piecework.executors.slot import DECODING, PHASE
@@ -31,15 +30,17 @@ FRUITLESS_DEATHS = 20  # deaths in a row with nobody to blame and no result betw
 LOADING_DEATHS = 2
 
 
-@dataclass(slots=True)
 class Estate:
     """What a dead worker leaves: to be failed, to be run alone, to be run again."""
 
-    failed: list[tuple[Stretch, Failure]] = field(default_factory=list)
-    suspects: list[Stretch] = field(default_factory=list)
-    again: list[Stretch] = field(default_factory=list)
-    guilty_call: tuple[int, Failure] | None = None
-    broken: Failure | None = None
+    __slots__ = ("again", "broken", "failed", "guilty_call", "suspects")
+
+    def __init__(self) -> None:
+        self.failed: list[tuple[Stretch, Failure]] = []
+        self.suspects: list[Stretch] = []
+        self.again: list[Stretch] = []
+        self.guilty_call: tuple[int, Failure] | None = None
+        self.broken: Failure | None = None
 
 
 class Deaths:

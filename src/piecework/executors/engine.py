@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from piecework import codec
 from piecework.errors import CannotPickle
 from piecework.executors import channel
 from piecework.executors.balance import Balancer
+from piecework.executors.boot import Boot
 from piecework.executors.deaths import Deaths
 from piecework.executors.future import TaskFuture
 from piecework.executors.launcher import Launcher
@@ -34,6 +35,10 @@ from piecework.executors.worker_process import Line, WorkerProcess
 from piecework.failures import failure_from
 from piecework.loop import Loop
 from piecework.task import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 FRAME_SECONDS = 0.004  # single calls travel together up to about this much work
 FRAME_CALLS = 256
@@ -54,6 +59,8 @@ class Engine:
         initargs: tuple[Any, ...],
         tasks_per_worker: int | None,
         limit: float | None,
+        boot: Boot,
+        booted: tuple[socket.socket, int] | None = None,
     ) -> None:
         self.loop = Loop("piecework-processes")
         self.loop.on_error = self._fault
@@ -64,7 +71,9 @@ class Engine:
         self.broken: Failure | None = None
         self.stopping = False
         self.closed = False
-        launcher = Launcher(self.loop, method, initializer, initargs, self._on_process)
+        launcher = Launcher(
+            self.loop, method, initializer, initargs, self._on_process, boot, booted
+        )
         self.roster = Roster(
             self.loop,
             launcher,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
-from typing import Any
 
 from piecework.errors import RemoteError
 from piecework.failures import rebuild
 from piecework.loop import Loop
 from piecework.task import Failure
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-class TaskFuture(Future[Any]):
+
+class TaskFuture(Future["Any"]):
     """A `concurrent.futures.Future` that costs a waiting caller no thread switch.
 
     The exception of the task is rebuilt when it is first asked for, in the thread that asks:

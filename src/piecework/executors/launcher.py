@@ -9,19 +9,23 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from piecework import codec
 from piecework.errors import UsageError
 from piecework.executors import supervisor
+from piecework.executors.boot import Boot
 from piecework.executors.supervisor import MESSAGE
 from piecework.executors.worker_process import WorkerProcess
 from piecework.loop import READ, Loop
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class Launcher:
-    """Starts the supervisor with the first worker; `on_change(worker)` when one has exited,
-    `on_change(None)` when the supervisor itself is gone."""
+    """Has a supervisor, `booted` or started with the first worker. `on_change(worker)` when a
+    worker has exited, `on_change(None)` when the supervisor itself is gone."""
 
     def __init__(
         self,
@@ -30,17 +34,21 @@ class Launcher:
         initializer: Callable[..., Any] | None,
         initargs: tuple[Any, ...],
         on_change: Callable[[WorkerProcess | None], None],
+        boot: Boot,
+        booted: tuple[socket.socket, int] | None,
     ) -> None:
         self._loop = loop
         self._method = method
-        self._initializer = initializer
-        self._initargs = initargs
         self._on_change = on_change
+        self._boot = boot
         self._sock: socket.socket | None = None
         self._pid = 0
+        self._started = False
         self._workers: dict[int, WorkerProcess] = {}
         self._packed_initializer: bytes | None = None
         self._inherited: list[int] = []
+        if booted is not None:
+            self._watch(*booted)
         if method != "fork" and initializer is not None:
             self._packed_initializer = self._pack(initializer, initargs)
 
@@ -81,50 +89,18 @@ class Launcher:
                 f"use at most {supervisor.MAX_DESCRIPTORS - 2}, or more max_workers"
             )
         if self._sock is None:
-            self._start_supervisor()
+            self._watch(*self._boot())
         assert self._sock is not None
+        self._started = True
         self._workers[worker.number] = worker
         message = MESSAGE.pack(supervisor.START, worker.number, 0, len(fds))
         with contextlib.suppress(OSError):  # it died: the end of its socket says so
             socket.send_fds(self._sock, [message], fds)
         worker.started()
 
-    def _start_supervisor(self) -> None:
-        ours, theirs = socket.socketpair()
-        if self._method == "fork":
-            self._pid = self._fork(theirs)
-        else:
-            if not sys.executable:
-                raise UsageError(
-                    "sys.executable is empty, so no worker process can be started: "
-                    'use mp_context="fork"'
-                )
-            command = supervisor.interpreter_command(
-                "supervisor", theirs.fileno(), int(self._method == "spawn")
-            )
-            self._pid = supervisor.spawn(command, [theirs.fileno()])
-        theirs.close()
-        self._sock = ours
-        self._loop.register(ours.fileno(), READ, self._on_message)
-
-    def _fork(self, sock: socket.socket) -> int:
-        """The start method fork: the supervisor is a copy of this process, and forks copies."""
-        from piecework.executors import child
-
-        inherited = (self._initializer, self._initargs)
-        pid = os.fork()
-        if pid:
-            return pid
-        try:
-            os.setpgid(0, 0)
-            for number in (signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            start = supervisor.fork_worker(sock, lambda fds: child.main(fds, inherited))
-            supervisor.run(sock, start)
-            os._exit(0)
-        finally:
-            os._exit(70)
+    def _watch(self, sock: socket.socket, pid: int) -> None:
+        self._sock, self._pid = sock, pid
+        self._loop.register(sock.fileno(), READ, self._on_message)
 
     # -- watch and end -------------------------------------------------------------------------
 
@@ -175,8 +151,12 @@ class Launcher:
             self._pid = 0
 
     def close(self) -> None:
-        """Tell the supervisor to end and wait for it: it has nothing left to do."""
-        self._send(supervisor.END)
+        """Have the supervisor end and wait for it: it has nothing left to do."""
+        if self._started or not self._pid:
+            self._send(supervisor.END)
+        else:  # it may still be booting: do not wait for that
+            with contextlib.suppress(OSError):
+                os.kill(self._pid, signal.SIGKILL)
         self._drop()
         for fd in self._inherited:
             with contextlib.suppress(OSError):

@@ -12,7 +12,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from itertools import islice
-from typing import Any
 
 from piecework import codec
 from piecework.batching import Sizer
@@ -20,6 +19,10 @@ from piecework.executors.engine import Engine
 from piecework.executors.work import BatchWork, Call
 from piecework.failures import rebuild
 from piecework.task import Batch, Failure, Report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _PLAIN = (list, tuple, range, str, bytes, dict, set, frozenset)
 """Inputs that can be drawn in the control loop: they never block and run no user code."""

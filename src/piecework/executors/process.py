@@ -13,20 +13,23 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
-from piecework import codec
 from piecework.errors import CannotPickle, ExecutorBroken, UsageError
+from piecework.executors.boot import boot_copy, boot_fresh
 from piecework.executors.cores import cores
-from piecework.executors.engine import Engine
-from piecework.executors.future import TaskFuture
-from piecework.executors.mapping import LazyMap, lazy_map
-from piecework.executors.work import BatchWork, Call, SingleWork
-from piecework.loop import Loop
-from piecework.task import Batch, Report
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
+    from typing import Any
+
+    from piecework.executors.engine import Engine
+    from piecework.executors.future import TaskFuture
+    from piecework.executors.mapping import LazyMap
+    from piecework.executors.work import Call
+    from piecework.loop import Loop
+    from piecework.task import Batch, Report
 
 METHODS = ("fork", "forkserver", "spawn")
 
@@ -69,15 +72,26 @@ class ProcessExecutor(Executor):
             )
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        method = _method(mp_context)
+        boot = partial(boot_copy, initializer, tuple(initargs))
+        booted = None
+        if method != "fork":
+            boot = partial(boot_fresh, spawn=method == "spawn")
+            booted = boot()  # it starts while this process imports what follows
+
+        from piecework.executors.engine import Engine
+
         self._engine = Engine(
             workers=workers,
             threads=threads,
             coroutines=_coroutines,
-            method=_method(mp_context),
+            method=method,
             initializer=initializer,
             initargs=tuple(initargs),
             tasks_per_worker=max_tasks_per_child,
             limit=task_timeout,
+            boot=boot,
+            booted=booted,
         )
         self._maps: weakref.WeakSet[LazyMap] = weakref.WeakSet()
         _engines.add(self._engine)
@@ -88,6 +102,10 @@ class ProcessExecutor(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture:
         """Run `fn(*args, **kwargs)` in a worker. The future raises what the call raised, or
         CannotPickle, naming the attribute, where the call cannot be sent."""
+        from piecework import codec
+        from piecework.executors.future import TaskFuture
+        from piecework.executors.work import SingleWork
+
         engine = self._engine
         future = TaskFuture(engine.loop)
         try:
@@ -118,6 +136,8 @@ class ProcessExecutor(Executor):
         duration; `chunksize` fixes their size. TimeoutError where a result is not there `timeout`
         seconds after this call. CannotPickle now where `fn` cannot be sent.
         """
+        from piecework.executors.mapping import LazyMap, lazy_map
+
         for name, size in (("chunksize", chunksize), ("buffersize", buffersize)):
             if size is not None:
                 _at_least_one(name, size)
@@ -195,6 +215,9 @@ class ProcessExecutor(Executor):
     def prepare(
         self, fn: Callable[..., Any], *, star: bool = False, task_timeout: float | None = None
     ) -> Call:
+        from piecework import codec
+        from piecework.executors.work import Call
+
         return Call(
             codec.dumps(fn, what="fn"), star=star, limit=task_timeout or self._engine.singles.limit
         )
@@ -204,6 +227,8 @@ class ProcessExecutor(Executor):
             return self._engine.room()
 
     def submit_batch(self, call: Call, batch: Batch, report: Callable[[Report], None]) -> None:
+        from piecework.executors.work import BatchWork
+
         with self._engine.loop.lock:
             if self._engine.broken is None:
                 self._check_open()

@@ -7,8 +7,6 @@ is unpickled by itself: what cannot be is a failure of its task alone.
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
-from typing import Any
 
 from piecework import codec
 from piecework.executors import channel
@@ -16,10 +14,15 @@ from piecework.executors.work import BatchWork, Timings, Work
 from piecework.executors.worker_process import Line
 from piecework.failures import failure_from
 from piecework.loop import Loop
+from piecework.record import record
 from piecework.task import Failure
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-@dataclass(slots=True)
+
+@record(slots=True)
 class Outcome:
     """A decoded frame: `failures` by task number."""
 

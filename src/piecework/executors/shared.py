@@ -17,10 +17,13 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-import tempfile
 import weakref
-from dataclasses import dataclass
-from typing import Any
+
+from piecework.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PAGE = 4096
 ARGUMENTS, RESULTS = 0, 1
@@ -36,6 +39,8 @@ def create() -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("piecework", os.MFD_CLOEXEC)
     else:
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.ftruncate(fd, ARENA_START + 2 * ARENA_BYTES)
@@ -47,7 +52,7 @@ def map_words(fd: int) -> mmap.mmap:
     return mmap.mmap(fd, 3 * PAGE)
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class _Block:
     number: int
     start: int

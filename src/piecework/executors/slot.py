@@ -25,10 +25,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
 
 from piecework.failures import failure_from
 from piecework.task import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class Words(Protocol):
+        """A memoryview of shared memory, or a list."""
+
+        def __getitem__(self, place: int, /) -> int: ...
+        def __setitem__(self, place: int, number: int, /) -> None: ...
+
+    Flush = Callable[[int, list[Any], dict[int, Failure], list[tuple[int, float]], float], None]
+    """flush(first, values, failures by sequence number, timings, cpu seconds)"""
 
 CURRENT, CLAIMED, PHASE, SKIP_FROM, SKIP_TO = range(5)
 WORDS = 8  # one cache line a slot
@@ -38,16 +50,6 @@ IDLE, DECODING, RUNNING, SENDING, LOADING = range(5)
 FLUSH_SECONDS = 0.01
 STRIDE_SECONDS = 0.001
 STRIDE_MAX = 4096
-
-Flush = Callable[[int, list[Any], dict[int, Failure], list[tuple[int, float]], float], None]
-"""flush(first, values, failures by sequence number, timings, cpu seconds)"""
-
-
-class Words(Protocol):
-    """A memoryview of shared memory, or a list."""
-
-    def __getitem__(self, place: int, /) -> int: ...
-    def __setitem__(self, place: int, number: int, /) -> None: ...
 
 
 class Slot:

@@ -14,13 +14,16 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from piecework import codec
 from piecework.executors import channel, shared
 from piecework.executors.slot import CURRENT, DECODING, IDLE, LOADING, PHASE, WORDS, Slot
 from piecework.failures import failure_from
 from piecework.task import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _BASIC = frozenset({int, float, str, bytes, bool, type(None), complex})
 """Types whose pickling and unpickling cannot fail: a whole list of them goes in one go."""

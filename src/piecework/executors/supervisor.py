@@ -182,3 +182,4 @@ def main(numbers: list[int]) -> None:
     sock = socket.socket(fileno=numbers[0])
     sock.set_inheritable(False)
     run(sock, spawn_worker if numbers[1] else fork_worker(sock, child.main))
+    os._exit(0)  # nothing of the user's was imported: there is nothing to clean up

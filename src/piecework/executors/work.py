@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from piecework.executors.future import TaskFuture
 from piecework.task import Batch, Failure, Report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 Timings = list[tuple[int, float]]
 

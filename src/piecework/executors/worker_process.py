@@ -14,12 +14,15 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from piecework.executors import channel, shared
 from piecework.executors.slot import CLAIMED, CURRENT, SKIP_FROM, SKIP_TO, WORDS
 from piecework.executors.work import Call, Sent, Stretch, Work
 from piecework.loop import READ, WRITE, Loop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PREFETCH_SECONDS = 0.01
 
