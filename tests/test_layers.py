@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -30,6 +31,7 @@ FLOORS = [
     " cli.drive cli.map cli.extract cli.version __main__",
 ]
 FLOOR = {f"piecework.{name}": i for i, names in enumerate(FLOORS) for name in names.split()}
+WHOLE = ("piecework.extract", "piecework.cli")  # one line each in the code map
 PUBLIC_ONLY = ("piecework.extract",)  # our first outside user: the public names and nothing else
 
 
@@ -77,3 +79,11 @@ def test_imports_go_down_only(name: str) -> None:
 def test_there_is_no_circle_of_imports() -> None:
     graph = {name: {t for t, _ in imports(path)} for name, path in modules().items()}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_the_code_map_names_every_file() -> None:
+    text = (SRC.parent / "ARCHITECTURE.md").read_text("utf-8").partition("## Code map")[2]
+    named = {word.split("/")[-1] for word in re.findall(r"`([\w/]+)`", text)}
+    parts = {name.rpartition(".")[2] for name in modules() if not name.startswith(WHOLE)}
+    missing = parts - named - {"queues", "executors", "__main__"}
+    assert not missing, f"not in the code map of ARCHITECTURE.md: {sorted(missing)}"
