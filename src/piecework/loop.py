@@ -45,6 +45,7 @@ _HELD = tuple(
     if hasattr(signal, name)
 )
 _FOREVER = float("inf")
+_SLACK = 0.005  # how much later than meant a timer may run when a driver has just left
 _SPIN_SECONDS = 50e-6  # look that long before sleeping: waking a sleeper takes about as long
 
 
@@ -231,7 +232,7 @@ class Loop:
             if self.closed:
                 if self._thread is None:
                     self._free()
-            elif self._timers and self._timers[0].when < self._thread_until:
+            elif self._timers and self._timers[0].when < self._thread_until - _SLACK:
                 self.wake()
 
     def _turn(self, longest: float, spin: float = 0.0) -> None:
@@ -291,9 +292,10 @@ class Loop:
                 timer.fn(*timer.args)
 
     def _drain_wake(self, _mask: int) -> None:
-        self._awake = False
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
+        # After the read: a wake-up that is skipped from here on would be for what this turn does.
+        self._awake = False
 
     # -- the background thread ----------------------------------------------------------------
 
@@ -310,6 +312,8 @@ class Loop:
         while not self.closed:
             with self.lock:
                 self._thread_until = self._timers[0].when if self._timers else _FOREVER
+                if self._driven:  # timers are the driver's; this thread only must not be far
+                    self._thread_until = max(self._thread_until, time.monotonic() + _SLACK)
             wait = self._thread_until - time.monotonic()
             with contextlib.suppress(OSError, ValueError):  # closed while waiting
                 self._outer.select(None if wait == _FOREVER else max(wait, 0))

@@ -28,6 +28,9 @@ _PLAIN = (list, tuple, range, str, bytes, dict, set, frozenset)
 """Inputs that can be drawn in the control loop: they never block and run no user code."""
 
 
+_WINDOW_MAX = 1 << 17  # inputs drawn ahead of the results taken, however small they are
+
+
 class _Part:
     """The outcomes of one batch, as they come: `ready` positions from the front are settled."""
 
@@ -110,7 +113,7 @@ class LazyMap:
             return size
         limit = self._buffersize
         if limit is None:
-            limit = max(1000, 8 * self._engine.roster.slots * size)
+            limit = max(1000, min(8 * self._engine.roster.slots * size, _WINDOW_MAX))
         return min(size, limit - self._outside)
 
     def _draw(self, size: int) -> None:
