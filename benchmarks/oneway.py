@@ -18,7 +18,7 @@ MARK = "BENCH_ROUND"
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 
 
-def run_one(arguments: list[str], limit: float) -> dict[str, Any]:
+def run_one(arguments: list[str], limit: float, source: str | None = None) -> dict[str, Any]:
     """The answer of `python arguments`, or `{"missing": why}`; takes at most `limit` seconds.
 
     Output goes to a file and not to a pipe: a grandchild that outlives its parent would hold
@@ -31,7 +31,7 @@ def run_one(arguments: list[str], limit: float) -> dict[str, Any]:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            env=_environment(mark),
+            env=_environment(mark, source),
             start_new_session=True,
         )
         try:
@@ -57,8 +57,12 @@ def run_one(arguments: list[str], limit: float) -> dict[str, Any]:
         return answer
 
 
-def _environment(mark: str) -> dict[str, str]:
-    path = [str(SOURCE), str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH", "")]
+def _environment(mark: str, source: str | None) -> dict[str, str]:
+    path = [
+        source or str(SOURCE),
+        str(Path(__file__).resolve().parent),
+        os.environ.get("PYTHONPATH", ""),
+    ]
     quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAY_DEDUP_LOGS": "0"}
     return os.environ | quiet | {MARK: mark, "PYTHONPATH": os.pathsep.join(filter(None, path))}
 

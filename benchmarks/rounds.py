@@ -95,6 +95,7 @@ class Bench:
     ways: list[Way] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     note: str = ""
+    source: str | None = None  # another src than ours, to compare two versions
 
     def way(self, section: str, name: str, setting: str = DEFAULT, **more: Any) -> Callable:
         def add(measure: Callable[[Context], dict[str, Any]]) -> Callable:
@@ -140,6 +141,7 @@ class Bench:
 
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
         began = time.time()
+        self.source = args.source
         context = Context(args.quick, args.workers, calibrate())
         ways = [
             way
@@ -189,7 +191,8 @@ class Bench:
     def _measure(self, way: Way, context: Context, choice: Any) -> dict[str, Any]:
         told = json.dumps(vars(context) | {"choice": choice})
         program = HERE / f"{self.name}.py"
-        return run_one([str(program), "--one", way.key, "--context", told], way.limit)
+        command = [str(program), "--one", way.key, "--context", told]
+        return run_one(command, way.limit, self.source)
 
     def _row(self, way: Way, samples: list[dict[str, Any]], choice: Any) -> dict[str, Any]:
         values = [sample["value"] for sample in samples if "value" in sample]
@@ -255,6 +258,7 @@ def _arguments(bench: Bench) -> argparse.ArgumentParser:
     )
     parser.add_argument("--workers", type=int, default=min(2, machine.processors()))
     parser.add_argument("--json", metavar="FILE", help="where to write (results/NAME-TIME.json)")
+    parser.add_argument("--source", metavar="SRC", help="another version's src folder")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--context", help=argparse.SUPPRESS)
     return parser
