@@ -155,6 +155,8 @@ def _of_cause(failure: Failure) -> BaseException:
         return errors.WorkerLost(failure.message, failure.signal, failure.exitcode, memory)
     if failure.cause == "cancelled":
         return CancelledError(failure.message)
+    if failure.type == "piecework.ExecutorBroken":  # it speaks of no task's exception
+        return errors.ExecutorBroken(failure.message)
     exc = unpack(failure.pickled, failure.message) if failure.pickled else None
     if failure.cause == "pickle" and not isinstance(exc, pickle.PicklingError):
         return errors.CannotPickle(str(failure))

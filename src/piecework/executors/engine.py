@@ -121,6 +121,7 @@ class Engine:
     def assign(self) -> None:
         """Send what is pending to the slots that have room; start workers where it helps."""
         if self.closed or self.broken is not None:
+            self._stop_if_done()
             return
         if self.suspects:
             self._assign_suspects()
