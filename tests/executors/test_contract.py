@@ -254,7 +254,7 @@ def test_an_endless_input_is_drawn_boundedly(mode: Mode, shared: Any) -> None:
     inputs = Inputs(itertools.count())
     results = shared.map(mode.tasks.square, inputs)
     assert [next(results) for _ in range(100)] == [n * n for n in range(100)]
-    assert inputs.drawn < 20_000
+    assert inputs.drawn < 100_000  # in flight: some milliseconds of work a slot
     results.close()
 
 
