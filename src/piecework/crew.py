@@ -34,6 +34,7 @@ class Crew:
         self.why = ""
         self.inline: InlineExecutor | None = None  # tasks run in whoever waits
         self.feeder: Feeder | None = None  # inputs are drawn there, too
+        self.here = False  # the loop, too, is turned by nobody else
         self._tasks = tasks
         self._results = results
         self._loop = loop
@@ -41,9 +42,17 @@ class Crew:
         self._workers: list[Worker] = []
         self._owned: list[BatchExecutor] = []
 
-    def join(self, executor: BatchExecutor, call: Any, *, owned: bool) -> Worker:
+    def join(
+        self,
+        executor: BatchExecutor,
+        call: Any,
+        *,
+        owned: bool,
+        tap: Callable[[Report], object] | None = None,
+    ) -> Worker:
         """Set a worker to work; an `owned` executor is shut down with the run."""
         worker = Worker(self._tasks, self._results, executor, call, self._loop, self._broken)
+        worker.tap = tap
         self._workers.append(worker)
         if owned:
             self._owned.append(executor)
@@ -67,7 +76,7 @@ class Crew:
     def stop(self, kill: bool) -> None:
         """Lease nothing new; what has not started comes back as cancelled."""
         for worker in self._workers:
-            worker.stop()
+            worker.finish()
             worker.executor.cancel(worker.call, kill=kill)
 
     def free(self, *, wait: bool = False) -> None:

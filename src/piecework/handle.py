@@ -196,7 +196,7 @@ class Run(Generic[R]):
             raise
         finally:
             self._master.set_awaited(False)
-            if self._crew.inline is not None and self._master.finished:
+            if self._crew.here and self._master.finished:
                 self._crew.free()  # its loop cannot be closed by itself: only we turn it
 
     def wait(self) -> Summary:
@@ -237,15 +237,17 @@ class Run(Generic[R]):
         """Wait until `ready()`; the event loop goes on, unless tasks run in the caller."""
         import asyncio
 
-        if self._crew.inline is not None:
-            self._wait(ready)
         events = asyncio.get_running_loop()
         while not ready():
+            if self._crew.inline is not None:
+                self._wait(ready)
+                await asyncio.sleep(0)
+                return
             told: asyncio.Future[None] = events.create_future()
             watcher = partial(_tell, events, told)
             self._master.watchers.append(watcher)
             try:
-                if not ready():
+                if not ready() and self._crew.inline is None:
                     await told
             finally:
                 self._master.watchers.remove(watcher)
@@ -321,7 +323,7 @@ def _dropped(master: Master, crew: Crew, loop: Loop) -> None:
     """Nobody holds the run any more. May be called anywhere, so it only leaves word."""
     if master.finished:
         return
-    if crew.inline is None:
+    if not crew.here:
         loop.call_soon(partial(master.stop, "cancelled", kill=True))
         return
     if crew.feeder is not None:  # nobody will turn the loop again

@@ -25,6 +25,7 @@ import heapq
 import os
 import selectors
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -73,13 +74,14 @@ class _HeldSignals:
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._saved: dict[int, Any] = {}
+        self._handlers: dict[int, Any] = {}
         self.arrived: list[tuple[int, FrameType | None]] = []
 
     def hold(self) -> None:
         for number in _HELD:
             handler = _signal.getsignal(number)
             if callable(handler):
-                self._saved[number] = handler
+                self._saved[number] = self._handlers[number] = handler
                 _signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -87,13 +89,26 @@ class _HeldSignals:
         self._wake()
 
     def release(self) -> None:
-        """Put the handlers back, then call those whose signal came; they may raise."""
-        saved, self._saved = self._saved, {}
-        for number, handler in saved.items():
-            _signal.signal(number, handler)
+        """Put the handlers back, all of them, although one that is back may raise already."""
+        try:
+            while self._saved:
+                number, handler = self._saved.popitem()  # SIGINT, held first, comes last
+                _signal.signal(number, handler)
+        finally:
+            if self._saved:
+                self.release()
+
+    def call(self) -> None:
+        """Call the handlers whose signal came; they may raise."""
         arrived, self.arrived = self.arrived, []
+        raised = None
         for number, frame in arrived:
-            saved[number](number, frame)
+            try:
+                self._handlers[number](number, frame)
+            except BaseException as error:
+                raised = error
+        if raised is not None:
+            raise raised
 
 
 class Loop:
@@ -179,19 +194,47 @@ class Loop:
         Signal handlers may raise out of here, always between two turns.
         """
         until = _FOREVER if timeout is None else time.monotonic() + timeout
-        while not done():
+        if threading.get_ident() != _main_ident:
+            return self._drive(done, until, None)
+        while True:
+            held = _HeldSignals(self.wake)
+            try:
+                held.hold()
+                over = self._drive(done, until, held.arrived)
+            finally:
+                held.release()
+            if not held.arrived:
+                return over
+            held.call()
+            if over:
+                return over
+
+    def _drive(self, done: Callable[[], bool], until: float, stop: list[Any] | None) -> bool:
+        """Wait, as the driver or for another one's turns; something in `stop` ends it early."""
+        while not done() and not stop:
             with self.lock:
                 if self.closed:
-                    return done()
+                    break
                 mine = not self._driven
                 if mine:
                     self._driven = True
                     self._outer.unregister(self._inner_fd)
                 elif not self._wait_for_turn(done, until):
-                    return done()
-            if mine and not self._drive(done, until):
-                return done()
-        return True
+                    break
+            if mine and not self._turn_until(done, until, stop):
+                break
+        return done()
+
+    def _turn_until(self, done: Callable[[], bool], until: float, stop: list[Any] | None) -> bool:
+        try:
+            while not done() and not stop:
+                left = until - time.monotonic()
+                if left <= 0 or self.closed:
+                    return False
+                self._turn(left, _SPIN_SECONDS)
+            return True
+        finally:
+            self._stop_driving()
 
     def _wait_for_turn(self, done: Callable[[], bool], until: float) -> bool:
         self._others += 1
@@ -203,25 +246,6 @@ class Loop:
             return left > 0 and (self._turned.wait(min(left, 0.5)) or left > 0.5)
         finally:
             self._others -= 1
-
-    def _drive(self, done: Callable[[], bool], until: float) -> bool:
-        held = None
-        try:
-            if threading.get_ident() == _main_ident:
-                held = _HeldSignals(self.wake)
-                held.hold()
-            while not done():
-                left = until - time.monotonic()
-                if left <= 0 or self.closed:
-                    return False
-                self._turn(left, _SPIN_SECONDS)
-                if held is not None and held.arrived:
-                    return True  # the handlers run below; drive() comes back if they return
-            return True
-        finally:
-            self._stop_driving()
-            if held is not None:
-                held.release()
 
     def _stop_driving(self) -> None:
         with self.lock:
@@ -318,7 +342,11 @@ class Loop:
             with contextlib.suppress(OSError, ValueError):  # closed while waiting
                 self._outer.select(None if wait == _FOREVER else max(wait, 0))
             if not self._driven and not self.closed:
-                self._turn(0)
+                try:
+                    self._turn(0)
+                except BaseException:  # a callback of the user: this thread goes on for others
+                    error = sys.exc_info()
+                    threading.excepthook(threading.ExceptHookArgs((*error, self._thread)))
                 self._wake_driver()
         self._free()
 

@@ -103,8 +103,12 @@ class Master:
         if self.state.finished:
             self._finish()
         if settled or self.finished:
-            for watcher in self.watchers:
-                self._loop.after(watcher)
+            self.tell()
+
+    def tell(self) -> None:
+        """Have those who wait look again."""
+        for watcher in self.watchers:
+            self._loop.after(watcher)
 
     def _collect(self) -> bool:
         settled = False

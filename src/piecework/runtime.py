@@ -10,17 +10,19 @@ user drops it, it is collected, and what it started is ended.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from piecework import options
+from piecework import auto, options
 from piecework.batching import Sizer
 from piecework.crew import Crew
 from piecework.errors import DeadlineExceeded, UsageError
 from piecework.executors.base import BatchExecutor
+from piecework.executors.cores import cores
 from piecework.feeder import Feeder, Swift, is_swift, known_length
 from piecework.handle import Run
 from piecework.loop import Loop
@@ -88,13 +90,10 @@ def map(
     options.check_progress(progress)
     retry = Retry(retries, retry_on=retry_on, backoff=backoff)
     stop_at = options.halt_from(halt)
-    executor, owned = _executor(fn, on, workers, threads, mp_context, task_timeout)
-    try:
-        call = executor.prepare(fn, task_timeout=task_timeout)
-    except BaseException:
-        if owned:
-            executor.shutdown(wait=False)
-        raise
+    asked = _Asked(workers, threads, mp_context, task_timeout)
+    way, why = _way(fn, inputs, on, asked)
+    executor = on if not isinstance(on, str) else _executor(way, asked)
+    call = _prepared(fn, executor, asked, owned=executor is not on)
     state = RunState(retry, halt=stop_at, total=known_length(inputs))
     tasks: MemoryQueue[Batch] = MemoryQueue(1)
     results: MemoryQueue[Report] = MemoryQueue()
@@ -102,7 +101,12 @@ def map(
     sizer = Sizer(executor.slots, fixed=batch_size)
     master = Master(state, tasks, results, loop, sizer, buffersize=buffersize)
     crew = Crew(tasks, results, loop, partial(_broken, master, loop))
-    crew.join(executor, call, owned=owned)
+    crew.why = why
+    crew.here = executor.name == "inline"
+    if way == "auto":
+        _prober(fn, asked, master, crew, loop).start(executor, call)
+    else:
+        crew.join(executor, call, owned=executor is not on)
     _feed(inputs, master, crew)
     reporter = Reporter(master, crew, loop, name, progress)
     master.on_stop = crew.stop
@@ -116,52 +120,94 @@ def map(
         )
         master.stop_after(deadline, "deadline", error, kill=True)
     master.soon()
-    if crew.inline is None:
+    if not crew.here:
         loop.start()
     return run
 
 
-def _executor(
-    fn: Callable[..., Any],
-    on: str | BatchExecutor,
-    workers: int | None,
-    threads: int,
-    mp_context: BaseContext | str | None,
-    task_timeout: float | None,
-) -> tuple[BatchExecutor, bool]:
-    """The executor to run on, and whether it is the run's own."""
-    if not isinstance(on, str) and hasattr(on, "submit_batch"):
-        if workers is not None:
-            raise UsageError("workers is a matter of the executor that `on` gives. Leave it out.")
-        return on, False
-    way = options.check_way(on)
+class _Asked(NamedTuple):
+    """What the caller asked of the executor."""
+
+    workers: int | None
+    threads: int
+    mp_context: BaseContext | str | None
+    task_timeout: float | None
+
+
+def _way(fn: Callable[..., Any], inputs: Any, on: object, asked: _Asked) -> tuple[str, str]:
+    """How to run and why; "auto" where the first tasks shall decide."""
+    if hasattr(on, "submit_batch"):
+        if asked.workers is not None:
+            raise UsageError("workers is a matter of the executor given as `on`. Leave it out.")
+        return str(on.name), ""  # type: ignore[attr-defined]  # a BatchExecutor has one
+    way, why = options.check_way(on), ""
     if way == "auto":
-        way = "coroutines" if options.is_coroutine_function(fn) else "processes"
-    options.check_workers(workers, way)
-    options.check_threads(threads, way)
+        way, why = _known(fn, inputs, asked)
+    options.check_workers(asked.workers, way)
+    options.check_threads(asked.threads, way)
     options.check_kind(fn, way)
-    options.check_time_limit(task_timeout, way)
-    return _make(way, workers, threads, mp_context), True
+    options.check_time_limit(asked.task_timeout, way)
+    return way, why
 
 
-def _make(
-    way: str, workers: int | None, threads: int, mp_context: BaseContext | str | None
-) -> BatchExecutor:
+def _known(fn: Callable[..., Any], inputs: Any, asked: _Asked) -> tuple[str, str]:
+    """The way that needs no measuring, else "auto"."""
+    if options.is_coroutine_function(fn):
+        return "coroutines", "auto chose coroutines: the function is one"
+    if asked.task_timeout is not None or asked.threads > 1:
+        return "auto", ""
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return "threads", "auto chose threads: this interpreter has no lock to wait for"
+    if asked.workers is None and auto.is_trivial(fn, inputs):
+        return (
+            "inline",
+            "auto chose inline: a few operations on numbers cost less than sending them",
+        )
+    return "auto", ""
+
+
+def _prober(
+    fn: Callable[..., Any], asked: _Asked, master: Master, crew: Crew, loop: Loop
+) -> auto.Prober:
+    def make(choice: auto.Choice) -> tuple[BatchExecutor, Any]:
+        workers = asked.workers or choice.workers
+        chosen = asked._replace(workers=workers, threads=max(asked.threads, choice.threads))
+        executor = _executor(choice.way, chosen)
+        return executor, _prepared(fn, executor, chosen, owned=True)
+
+    limited = asked.task_timeout is not None
+    return auto.Prober(
+        master, crew, loop, fn, make, cores=asked.workers or cores(), limited=limited
+    )
+
+
+def _prepared(
+    fn: Callable[..., Any], executor: BatchExecutor, asked: _Asked, *, owned: bool
+) -> Any:
+    try:
+        return executor.prepare(fn, task_timeout=asked.task_timeout)
+    except BaseException:
+        if owned:
+            executor.shutdown(wait=False)
+        raise
+
+
+def _executor(way: str, asked: _Asked) -> BatchExecutor:
     if way == "threads":
         from piecework.executors.thread import ThreadExecutor
 
-        return ThreadExecutor(workers)
+        return ThreadExecutor(asked.workers)
     if way == "coroutines":
         from piecework.executors.coroutine import CoroutineExecutor
 
-        return CoroutineExecutor(workers)
+        return CoroutineExecutor(asked.workers)
     if way == "inline":
         from piecework.executors.inline import InlineExecutor
 
         return InlineExecutor()
     from piecework.executors.process import ProcessExecutor
 
-    return ProcessExecutor(workers, mp_context, threads=threads)
+    return ProcessExecutor(asked.workers, asked.mp_context, threads=asked.threads)
 
 
 def _feed(inputs: Iterable[Any], master: Master, crew: Crew) -> None:
@@ -171,7 +217,7 @@ def _feed(inputs: Iterable[Any], master: Master, crew: Crew) -> None:
         return
     feeder = Feeder(inputs, master.soon)
     master.source = feeder
-    if crew.inline is None:
+    if not crew.here:
         feeder.start()
     else:
         crew.feeder = feeder
@@ -184,7 +230,7 @@ def _broken(master: Master, loop: Loop, error: BaseException) -> None:
 
 def _finished(reporter: Reporter, crew: Crew, loop: Loop) -> None:
     reporter.finish()
-    if crew.inline is None:
+    if not crew.here:
         loop.after(crew.free)
 
 

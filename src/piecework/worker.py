@@ -40,6 +40,8 @@ class Worker:
         self._results = results
         self._loop = loop
         self._broken = broken
+        self.tap: Callable[[Report], object] | None = None  # sees each report first
+        self.limit: int | None = None  # batches at a time; None: as many as the executor takes
         self._left: dict[int, int] = {}  # of each leased batch: tasks not reported yet
         self._lock = threading.Lock()  # stretches of a batch are reported by several threads
         self._stopped = False
@@ -49,7 +51,7 @@ class Worker:
     def lease(self) -> None:
         """Take what the executor has room for; called in the control loop."""
         self._scheduled = False
-        while not self._stopped and self.executor.room() > 0:
+        while self._may_lease():
             lease = self._tasks.lease()
             if lease is None:
                 return
@@ -57,6 +59,11 @@ class Worker:
         if not self._left and not self._stopped:
             # Somebody else keeps the executor busy, and nobody tells when it has room again.
             self._loop.call_later(POLL_SECONDS, self._schedule)
+
+    def _may_lease(self) -> bool:
+        if self._stopped or (self.limit is not None and len(self._left) >= self.limit):
+            return False
+        return self.executor.room() > 0
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -75,6 +82,8 @@ class Worker:
             self._broken(error)
 
     def _report(self, lease: Lease[Batch], report: Report) -> None:
+        if self.tap is not None:
+            self.tap(report)
         self._results.put(report)
         with self._lock:
             left = self._left[report.batch.id] = self._left[report.batch.id] - len(report)
@@ -84,7 +93,7 @@ class Worker:
         lease.ack()
         self._schedule()
 
-    def stop(self) -> None:
+    def finish(self) -> None:
         """Take nothing new; what is leased is still run and reported."""
         self._stopped = True
 

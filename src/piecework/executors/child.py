@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 def main(fds: list[int], inherited: tuple[Any, Any] | None = None) -> None:
     """Run the worker on its descriptors: memory, control, then a channel for each slot."""
-    memory, control_fd, first_fd, *others = fds
+    memory_fd, control_fd, first_fd, *others = fds
     for fd in fds:
         os.set_inheritable(fd, False)
     signal.signal(signal.SIGINT, lambda *_: None)  # the master decides when to stop
     for name in ("SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
-    words = shared.map_words(memory)
+    memory = shared.Memory(memory_fd)
     control = socket.socket(fileno=control_fd)
-    lines = [Channel(0, socket.socket(fileno=first_fd), memory, words)]
+    lines = [Channel(0, socket.socket(fileno=first_fd), memory)]
     setup = _receive_setup(lines[0])
     channels = len(others) - setup["inherited"]
     for number, fd in enumerate(others[:channels], 1):
-        lines.append(Channel(number, socket.socket(fileno=fd), memory, words))
+        lines.append(Channel(number, socket.socket(fileno=fd), memory))
     if setup["inherited"]:
         from piecework.executors import spawning
 

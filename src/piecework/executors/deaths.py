@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from piecework.executors.blame import judge, loading
+from piecework.executors.blame import Verdict, judge, loading
 from piecework.executors.slot import DECODING, PHASE
 from piecework.executors.verdicts import (
     broken_failure,
@@ -81,7 +81,9 @@ class Deaths:
         return estate
 
     def _count(self, worker: WorkerProcess, estate: Estate, *, stopping: bool) -> None:
-        if not (worker.ready or stopping or worker.doomed):
+        if worker.stopped or worker.doomed:  # it went because it was told to
+            return
+        if not (worker.ready or stopping):
             self._start_failures += 1
         self._fruitless = 0 if estate.failed or estate.guilty_call else self._fruitless + 1
         if estate.guilty_call:
@@ -90,23 +92,25 @@ class Deaths:
             estate.broken = broken_failure(lost_failure(worker, False).message, None)
 
     def _after_death(self, worker: WorkerProcess, estate: Estate, failure: Failure) -> None:
-        suspects: list[Stretch] = []
         held = [line for line in worker.lines if line.sent]
-        for line in held:
-            low, high = line.sent[0].first, line.sent[-1].end
-            if not (self._coroutines and worker.ready):  # there all that was sent has started
-                verdict = judge(line.words, low, line.frame_ends[0], high)
-                low, high = verdict.low, min(verdict.high, high)
-                line.count_repeats(low if verdict.finished else 0)
-            suspects += line.cut(low, high)
-        total = sum(len(stretch) for stretch in suspects)
+        verdicts = [self._judge(worker, line) for line in held]
+        total = sum(verdict.suspects for verdict in verdicts)
+        suspects: list[Stretch] = []
+        for line, verdict in zip(held, verdicts, strict=True):
+            line.count_repeats(verdict.begun if total > 1 else verdict.low)
+            suspects += line.cut(verdict.low, verdict.high)
         if total == 1:
             estate.failed.append((suspects[0], failure))
         for stretch in suspects if total > 1 else ():
-            stretch.work.repeats += len(stretch)
             estate.suspects.extend(stretch.singles())
         if not total:
             self._suspect_call(held, estate, failure)
+
+    def _judge(self, worker: WorkerProcess, line: Line) -> Verdict:
+        first, last = line.sent[0].first, line.sent[-1].end
+        if self._coroutines and worker.ready:  # there all that was sent has started
+            return Verdict(first, last, last)
+        return judge(line.words, first, line.frame_ends[0], last)
 
     def _suspect_call(self, held: list[Line], estate: Estate, failure: Failure) -> None:
         for call in {loading(line.words) for line in held} - {0}:
@@ -121,6 +125,9 @@ class Deaths:
         if sent is None:  # it finished in the last moment
             return
         limit = sent.work.call.limit or 0.0
+        for other in worker.lines:
+            running = other.running()
+            other.count_repeats(running if other is line else running + 1)
         end = number + 1
         if line.words[PHASE] == DECODING:  # it hung while a whole frame was unpickled
             end = max(end, line.frame_ends[0])
@@ -132,9 +139,14 @@ class Deaths:
                 estate.suspects.extend(stretch.singles())
 
     def _after_order(self, worker: WorkerProcess, estate: Estate, failure: Failure) -> None:
-        if worker.doomed == "cancelled":
-            failure = cancelled_failure()
         for line in worker.lines:
             running = line.running()
+            line.count_repeats(running)
             for stretch in line.cut(running, running + 1) if running else ():
-                estate.failed.append((stretch, failure))
+                if worker.doomed == "terminated":
+                    estate.failed.append((stretch, failure))
+                elif stretch.work.call.cancelled:
+                    estate.failed.append((stretch, cancelled_failure()))
+                else:  # a neighbour, of another call
+                    stretch.work.repeats += 1
+                    estate.again.append(stretch)

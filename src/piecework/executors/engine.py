@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import socket
+import weakref
 from collections import deque
 from collections.abc import Callable
 
@@ -125,6 +126,8 @@ class Engine:
             return
         if self.suspects:
             self._assign_suspects()
+        else:
+            self.roster.reserve(False)
         while self.pending:
             line = self.roster.free_line()
             if line is None:
@@ -210,8 +213,7 @@ class Engine:
                 elif stretch.work.may_run():
                     self._send_singles(worker.lines[0], [stretch.work])
                 worker.exclusive = not worker.idle  # it may have been refused before it was sent
-        if self.suspects:
-            self.roster.reserve_one()
+        self.roster.reserve(bool(self.suspects))
 
     def _start_workers(self) -> None:
         """Start as many as there is work for that nobody is about to take."""
@@ -220,7 +222,12 @@ class Engine:
             wanted = self.roster.max_workers
         starting = sum(1 for w in self.roster.serving() if not w.ready and w.idle)
         for _ in range(min(wanted - starting, self.roster.vacancies)):
-            worker = self.roster.start()
+            try:
+                worker = self.roster.start()
+            except OSError as error:  # no descriptors, no memory, no interpreter
+                if not self.roster.workers:
+                    self._break(broken_failure(str(error), failure_from(error)))
+                return
             for line in worker.lines:
                 if self.pending and not self.suspects:
                     self._send_next(line)
@@ -283,9 +290,7 @@ class Engine:
         if isinstance(work, BatchWork):
             failures = dict.fromkeys(range(stretch.start, stretch.stop), failure)
             work.deliver(stretch.start, [None] * count, failures, [(count, 0.0)], "")
-        elif failure.cause == "cancelled" and work.future.cancel():
-            self.loop.after(work.future.set_running_or_notify_cancel)
-        elif not work.future.done():
+        else:  # without the lock: callbacks of the user run in it
             self.loop.after(_fail_future, work.future, failure)
 
     # -- deaths --------------------------------------------------------------------------------
@@ -392,6 +397,18 @@ class Engine:
                         self._balancer.take_back(line, line.unstarted)
         self.assign()
 
+    def track(self, call: Call) -> None:
+        """When nobody has the call any more, the workers need not keep its function either."""
+        loop = self.loop
+        weakref.finalize(call, loop.call_soon, self.forget, call.id).atexit = False
+
+    def forget(self, call: int) -> None:
+        """Nobody has this call any more: the workers may free its function."""
+        for line in self.roster.lines():
+            if call in line.known:
+                line.known.discard(call)
+                line.post(channel.FORGET, call=call)
+
     def end_workers(self, number: int) -> None:
         """Signal every worker now: what runs fails, what waits is cancelled."""
         self.stopping = True
@@ -426,5 +443,7 @@ class Engine:
 
 
 def _fail_future(future: TaskFuture, failure: Failure) -> None:
-    if future.running() or future.set_running_or_notify_cancel():
+    if failure.cause == "cancelled" and future.cancel():
+        future.set_running_or_notify_cancel()
+    elif not future.done() and (future.running() or future.set_running_or_notify_cancel()):
         future.fail(failure)

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 
 from piecework import codec
-from piecework.errors import UsageError
 from piecework.executors import supervisor
 from piecework.executors.boot import Boot
 from piecework.executors.supervisor import MESSAGE
@@ -83,11 +82,6 @@ class Launcher:
     def start(self, worker: WorkerProcess) -> None:
         """Have the worker started; `worker.pid` follows."""
         fds = worker.descriptors + self._inherited
-        if len(fds) > supervisor.MAX_DESCRIPTORS:
-            raise UsageError(
-                f"{len(worker.lines)} threads in one worker process are too many: "
-                f"use at most {supervisor.MAX_DESCRIPTORS - 2}, or more max_workers"
-            )
         if self._sock is None:
             self._watch(*self._boot())
         assert self._sock is not None

@@ -11,6 +11,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import CancelledError
 from itertools import islice
 
 from piecework import codec
@@ -74,6 +75,7 @@ class LazyMap:
         star = len(iterables) != 1
         data = codec.dumps(fn, what="fn")
         self._call = Call(data, star=star, limit=engine.singles.limit)
+        engine.track(self._call)
         self._left = min((len(i) for i in iterables if isinstance(i, Sized)), default=None)
         self._whole = all(isinstance(i, Sized) for i in iterables) and buffersize is None
         self._plain = all(type(i) in _PLAIN for i in iterables)
@@ -89,42 +91,45 @@ class LazyMap:
         self._iterated = False
         self._discard = False
         self._filling = False
+        self._truncated = False  # given up with inputs left
 
     # -- drawing -------------------------------------------------------------------------------
 
     def fill(self, *, whole: bool = False) -> None:
-        """Draw and send as much as there is room for; `whole`: all that is left."""
-        with self._engine.loop.lock:
-            if self._filling:  # drawing runs user code, which may come back here
+        """Draw and send as much as there is room for; `whole`: all that is left.
+
+        Inputs are drawn without the lock: the user's iterator may take its time, or wait for
+        what another thread does with this executor.
+        """
+        lock = self._engine.loop.lock
+        with lock:
+            if self._filling:  # another thread is drawing, or the iterator came back here
                 return
             self._filling = True
-            try:
-                while not self._drawn_out and (whole or self._engine.room() > 0):
-                    size = self._next_size(whole)
-                    if size < 1:
-                        return
-                    self._draw(size)
-            finally:
-                self._filling = False
+        try:
+            while (size := self._next_size(whole)) > 0:
+                payloads, ended, error = _draw(self._inputs, size)
+                with lock:
+                    self._send(payloads, ended, error)
+        finally:
+            self._filling = False
 
     def _next_size(self, whole: bool) -> int:
-        size = self._sizer.next(self._left)
-        if whole:
-            return size
-        limit = self._buffersize
-        if limit is None:
-            limit = max(1000, min(8 * self._engine.roster.slots * size, _WINDOW_MAX))
-        return min(size, limit - self._outside)
+        with self._engine.loop.lock:
+            if self._drawn_out or not (whole or self._engine.room() > 0):
+                return 0
+            size = self._sizer.next(self._left)
+            if whole:
+                return size
+            limit = self._buffersize
+            if limit is None:
+                limit = max(1000, min(8 * self._engine.roster.slots * size, _WINDOW_MAX))
+            return min(size, limit - self._outside)
 
-    def _draw(self, size: int) -> None:
-        payloads: list[Any] = []
-        try:
-            payloads.extend(islice(self._inputs, size))
-        except BaseException as error:
-            self._error = error
-            self._drawn_out = True
-        if len(payloads) < size:
-            self._drawn_out = True
+    def _send(self, payloads: list[Any], ended: bool, error: BaseException | None) -> None:
+        if self._drawn_out:  # given up meanwhile
+            return
+        self._drawn_out, self._error = ended, error
         if not payloads:
             return
         if self._left is not None:
@@ -149,8 +154,10 @@ class LazyMap:
             del self._by_batch[report.batch.id]
         if self._discard:
             self._drop_ready()
-        if self._plain or self._discard:
+        if self._plain:
             self.fill()
+        elif self._discard:
+            self._engine.loop.after(self.fill)
 
     def _drop_ready(self) -> None:
         while self._parts and self._parts[0].ready == self._parts[0].size:
@@ -185,6 +192,8 @@ class LazyMap:
                 while self._parts and self._parts[0].handed == self._parts[0].size:
                     self._parts.popleft()
                 if not self._parts:
+                    if self._truncated:
+                        raise CancelledError("the map was given up before its inputs ended")
                     if self._drawn_out:
                         return None, None
                     if self._engine.stopping:
@@ -223,6 +232,7 @@ class LazyMap:
     def give_up(self) -> None:
         """Nobody will take the rest: what has not started is given up."""
         with self._engine.loop.lock:
+            self._truncated = not self._drawn_out
             self._drawn_out = True
             if self._by_batch and not self._engine.closed:
                 self._engine.cancel_call(self._call, kill=False)
@@ -240,6 +250,16 @@ class LazyMap:
         """The executor shuts down: what the standard library would have submitted by now is."""
         if self._whole or self._discard:
             self.fill(whole=True)
+
+
+def _draw(inputs: Iterator[Any], size: int) -> tuple[list[Any], bool, BaseException | None]:
+    """Up to `size` inputs, whether they have ended, and what the iterator raised."""
+    payloads: list[Any] = []
+    try:
+        payloads.extend(islice(inputs, size))
+    except BaseException as error:
+        return payloads, True, error
+    return payloads, len(payloads) < size, None
 
 
 def lazy_map(state: LazyMap, live: weakref.WeakSet[LazyMap]) -> Iterator[Any]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from piecework.loop import Loop
     from piecework.task import Batch, Report
 
+THREADS_MAX = 200  # a descriptor each, in one message to the supervisor
 METHODS = ("fork", "forkserver", "spawn")
 
 
@@ -63,6 +64,11 @@ class ProcessExecutor(Executor):
         workers = cores() if max_workers is None else max_workers
         _at_least_one("max_workers", workers)
         _at_least_one("threads", threads)
+        if threads > THREADS_MAX:
+            raise UsageError(
+                f"{threads} threads in one worker process are too many: "
+                f"use at most {THREADS_MAX}, or more max_workers"
+            )
         if max_tasks_per_child is not None:
             _at_least_one("max_tasks_per_child", max_tasks_per_child)
         if task_timeout is not None and task_timeout <= 0:
@@ -140,6 +146,8 @@ class ProcessExecutor(Executor):
 
         for name, size in (("chunksize", chunksize), ("buffersize", buffersize)):
             if size is not None:
+                if not isinstance(size, int):
+                    raise TypeError(f"{name} must be an integer, not {size!r}")
                 _at_least_one(name, size)
         self._check_open()
         if not iterables:
@@ -218,9 +226,10 @@ class ProcessExecutor(Executor):
         from piecework import codec
         from piecework.executors.work import Call
 
-        return Call(
-            codec.dumps(fn, what="fn"), star=star, limit=task_timeout or self._engine.singles.limit
-        )
+        data = codec.dumps(fn, what="fn")
+        call = Call(data, star=star, limit=task_timeout or self._engine.singles.limit)
+        self._engine.track(call)
+        return call
 
     def room(self) -> int:
         with self._engine.loop.lock:
@@ -261,7 +270,9 @@ _interpreter_ended = False
 
 def _let_go(engine: Engine) -> None:
     """The executor was dropped: what was submitted is still done, then the workers end."""
-    engine.loop.call_soon(engine.stop)
+    if not engine.closed:
+        engine.loop.call_soon(engine.stop)
+        engine.loop.start()  # it may never have run
 
 
 def _finish_all() -> None:

@@ -62,10 +62,11 @@ def _unpack(values: list[Any], frame: channel.Frame, failures: dict[int, Failure
 def deliver(line: Line, outcome: Outcome, loop: Loop) -> None:
     """Take the outcome off the line's books and tell the works, each its own part."""
     count = len(outcome.values)
-    sent = line.sent[0] if line.sent else None
-    if sent is None or sent.first != outcome.first:
+    if not line.holds(outcome.first, count):
         _deliver_stray(line, outcome, loop)
-    elif count <= sent.count and isinstance(sent.work, BatchWork):
+        return
+    sent = line.sent[0]
+    if count <= sent.count and isinstance(sent.work, BatchWork):
         _deliver_whole(line, sent.work, sent.start, outcome)
     else:
         _deliver_parts(line, outcome, loop)

@@ -104,8 +104,12 @@ class Roster:
         if self.tasks_per_worker is not None and worker.taken >= self.tasks_per_worker:
             worker.retiring = True
 
-    def reserve_one(self) -> None:
-        """Keep a worker free of new tasks: it will run a suspect alone."""
+    def reserve(self, wanted: bool) -> None:
+        """Keep a worker free of new tasks: it will run a suspect alone. Or no longer."""
+        if not wanted:
+            for worker in self.workers.values():
+                worker.reserved = False
+            return
         if not any(worker.exclusive or worker.reserved for worker in self.workers.values()):
             for worker in self.workers.values():
                 if worker.usable:
@@ -121,7 +125,12 @@ class Roster:
         self.workers[worker.number] = worker
         worker.watch(self._on_line)
         worker.lines[0].post(channel.SETUP, self._launcher.setup(self.coroutines))
-        self._launcher.start(worker)
+        try:
+            self._launcher.start(worker)
+        except OSError:
+            del self.workers[worker.number]
+            worker.close()
+            raise
         return worker
 
     def stop(self, worker: WorkerProcess) -> None:
@@ -129,7 +138,7 @@ class Roster:
         worker.stopped = True
         for line in worker.lines:
             line.post(channel.STOP)
-        self._loop.call_later(STOP_GRACE, self.kill, worker)
+        worker.stop_timer = self._loop.call_later(STOP_GRACE, self.kill, worker)
 
     def end(self, worker: WorkerProcess, doom: str) -> None:
         """End a worker and all that it started: where it is, SIGTERM, and SIGKILL after a grace."""

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 PAGE = 4096
 ARGUMENTS, RESULTS = 0, 1
-ARENA_BYTES = 1 << 31 if sys.maxsize > 2**32 else 1 << 27
-ARENA_START = 1 << 20
+ARENA_BYTES = 512 << 20 if sys.maxsize > 2**32 else 64 << 20
+"""What an arena holds at most: past that, buffers travel on the channel."""
 BLOCKS_MAX = 64
-RESIDENT_MAX = 512 << 20
-"""Bytes of an arena that are ever used: past that, buffers travel on the channel."""
+_ARENA_START = 1 << 20
+_BYTES = _ARENA_START + 2 * ARENA_BYTES
 
 
 def create() -> int:
@@ -43,13 +43,39 @@ def create() -> int:
 
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
-    os.ftruncate(fd, ARENA_START + 2 * ARENA_BYTES)
+    os.ftruncate(fd, _BYTES)
     return fd
 
 
-def map_words(fd: int) -> mmap.mmap:
-    """The first pages: words and block flags."""
-    return mmap.mmap(fd, 3 * PAGE)
+class Memory:
+    """One side's mapping of the file. It lives as long as anybody holds a buffer in it.
+
+    Where the address space is limited too tightly for the arenas, only the words are mapped,
+    and both sides do without arenas: the file is cut to that size by the master, who maps first.
+    """
+
+    def __init__(self, fd: int) -> None:
+        size = os.fstat(fd).st_size
+        try:
+            self.map = mmap.mmap(fd, size)
+        except (OSError, ValueError, MemoryError):
+            size = 3 * PAGE
+            os.ftruncate(fd, size)
+            self.map = mmap.mmap(fd, size)
+        self._arenas = size == _BYTES
+
+    def words(self, place: int, count: int) -> memoryview:
+        return memoryview(self.map)[:PAGE].cast("Q")[place : place + count]
+
+    def writer(self, side: int) -> ArenaWriter | None:
+        return ArenaWriter(self.map, side) if self._arenas else None
+
+    def reader(self, side: int) -> ArenaReader:
+        return ArenaReader(self.map, side)
+
+
+def _flags(memory: mmap.mmap, side: int) -> memoryview:
+    return memoryview(memory)[(1 + side) * PAGE : (2 + side) * PAGE]
 
 
 @record(slots=True)
@@ -62,29 +88,22 @@ class _Block:
 class ArenaWriter:
     """The sending side of an arena: finds a free block, copies into it."""
 
-    def __init__(self, fd: int, words: mmap.mmap, side: int) -> None:
-        self._fd = fd
-        self._side = side
-        self._flags = memoryview(words)[(1 + side) * PAGE : (2 + side) * PAGE]
+    def __init__(self, memory: mmap.mmap, side: int) -> None:
+        self._memory = memory
+        self._start = _ARENA_START + side * ARENA_BYTES
+        self._flags = _flags(memory, side)
         self._blocks: list[_Block] = []
         self._end = 0
-        self._map: mmap.mmap | None = None
 
     def put(self, buffer: memoryview) -> tuple[int, int] | None:
         """Copy the buffer in: (block, start), or None where there is no room."""
         block = self._free_block(buffer.nbytes)
         if block is None:
             return None
-        if self._map is None:
-            try:
-                start = ARENA_START + self._side * ARENA_BYTES
-                self._map = mmap.mmap(self._fd, ARENA_BYTES, offset=start)
-            except (OSError, ValueError):  # no address space left: the channel carries it
-                self._end = RESIDENT_MAX
-                return None
-        self._map[block.start : block.start + buffer.nbytes] = buffer
+        start = self._start + block.start
+        self._memory[start : start + buffer.nbytes] = buffer
         self._flags[block.number] = 1
-        return block.number, block.start
+        return block.number, start
 
     def _free_block(self, size: int) -> _Block | None:
         fitting = [
@@ -95,7 +114,7 @@ class ArenaWriter:
         if fitting:
             return min(fitting, key=lambda block: block.size)
         room = -(-size // PAGE) * PAGE
-        if len(self._blocks) >= BLOCKS_MAX or self._end + room > RESIDENT_MAX:
+        if len(self._blocks) >= BLOCKS_MAX or self._end + room > ARENA_BYTES:
             return None
         block = _Block(len(self._blocks), self._end, room)
         self._blocks.append(block)
@@ -106,26 +125,23 @@ class ArenaWriter:
 class ArenaReader:
     """The receiving side of an arena: buffers in place, freed when nobody holds them any more."""
 
-    def __init__(self, fd: int, words: mmap.mmap, side: int) -> None:
-        self._fd = fd
-        self._side = side
-        self._flags = memoryview(words)[(1 + side) * PAGE : (2 + side) * PAGE]
-        self._map: mmap.mmap | None = None
+    def __init__(self, memory: mmap.mmap, side: int) -> None:
+        self._memory = memory
+        self._flags = _flags(memory, side)
         self._held: dict[int, weakref.ref[Any]] = {}
+        self._owner = os.getpid()
 
     def buffer(self, block: int, start: int, size: int) -> Any:
         """The block as a writable buffer object; its block is free again when it has died."""
         import ctypes  # only who gets large buffers pays for it
 
-        if self._map is None:
-            offset = ARENA_START + self._side * ARENA_BYTES
-            self._map = mmap.mmap(self._fd, ARENA_BYTES, offset=offset)
         # Whoever uses the memory holds this object, through whatever views: a memoryview of ours
         # would not do, for a view of a view is counted at neither.
-        buffer = (ctypes.c_ubyte * size).from_buffer(self._map, start)
+        buffer = (ctypes.c_ubyte * size).from_buffer(self._memory, start)
         self._held[block] = weakref.ref(buffer, lambda _: self._free(block))
         return buffer
 
     def _free(self, block: int) -> None:
         self._held.pop(block, None)
-        self._flags[block] = 0
+        if os.getpid() == self._owner:  # a forked child drops its copy, the parent's lives on
+            self._flags[block] = 0

@@ -11,6 +11,9 @@ a list for a thread). Every task has a sequence number, unique in its slot and g
     CURRENT     the task that runs now; 0 where none does       written by the slot
     CLAIMED     end of the claimed stride: all below is ours    written by the slot
     PHASE       what a death now would mean                     written by the slot
+    CHECKED     below it, what was taken back is known here     written by the slot
+    FLUSHING    1 while finished results are sent for it        written by the listener
+    LOADED      the function that is being loaded; 0 for none   written by the slot
     SKIP_FROM   the range that was taken back: do not start     written by the other side
     SKIP_TO
 
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     Flush = Callable[[int, list[Any], dict[int, Failure], list[tuple[int, float]], float], None]
     """flush(first, values, failures by sequence number, timings, cpu seconds)"""
 
-CURRENT, CLAIMED, PHASE, SKIP_FROM, SKIP_TO = range(5)
+CURRENT, CLAIMED, PHASE, SKIP_FROM, SKIP_TO, CHECKED, FLUSHING, LOADED = range(8)
 WORDS = 8  # one cache line a slot
 
 IDLE, DECODING, RUNNING, SENDING, LOADING = range(5)
@@ -90,9 +93,11 @@ class Slot:
                     self._skip(first + done, end - done)
                     self._first = first + end
                     done = end
+                    words[CHECKED] = first + done
                     continue
                 stop = taken
                 words[CLAIMED] = first + stop
+            words[CHECKED] = first + stop
             done = self._run_stride(fn, items[done:stop], first + done, star) - first
         self.flush()
         words[CURRENT] = 0
@@ -157,7 +162,11 @@ class Slot:
             if fresh:  # their stride is not over: the time is told with the rest of it
                 self._timings.append((fresh, 0.0))
                 self._timed += fresh
-            self._hand_over(0.0)
+            self.words[FLUSHING] = 1
+            try:
+                self._hand_over(0.0)
+            finally:
+                self.words[FLUSHING] = 0
 
     def _hand_over(self, cpu: float) -> None:
         count = self._timed

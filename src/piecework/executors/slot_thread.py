@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from piecework import codec
 from piecework.executors import channel, shared
-from piecework.executors.slot import CURRENT, DECODING, IDLE, LOADING, PHASE, WORDS, Slot
+from piecework.executors.slot import CURRENT, DECODING, IDLE, LOADED, LOADING, PHASE, WORDS, Slot
 from piecework.failures import failure_from
 from piecework.task import Failure
 
@@ -36,14 +36,12 @@ class Channel:
     """The worker's end of one slot: blocking, used by the slot's thread; flushes may come from
     the listener, one frame at a time."""
 
-    def __init__(self, number: int, sock: socket.socket, fd: int, words: Any) -> None:
-        base = number * WORDS
-        self.words = memoryview(words)[: shared.PAGE].cast("Q")[base : base + WORDS]
+    def __init__(self, number: int, sock: socket.socket, memory: shared.Memory) -> None:
+        self.words = memory.words(number * WORDS, WORDS)
         self.sock = sock
-        self.reader = shared.ArenaReader(fd, words, shared.ARGUMENTS)
-        self.frames = channel.FrameReader(sock, self.reader)
+        self.frames = channel.FrameReader(sock, memory.reader(shared.ARGUMENTS))
         # Only slot 0 has the arena: two writers would need a lock that a death could take along.
-        self.arena = shared.ArenaWriter(fd, words, shared.RESULTS) if number == 0 else None
+        self.arena = memory.writer(shared.RESULTS) if number == 0 else None
         self.lock = threading.Lock()
 
     def send(self, kind: int, body: bytes = b"", **header: Any) -> None:
@@ -108,6 +106,16 @@ class SlotThread:
         self._calls: dict[int, Callable[..., Any] | Failure] = {}
 
     def run(self) -> None:
+        """Serve the channel; what escapes a slot ends the worker, or its master would wait."""
+        try:
+            self._serve()
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(70)
+
+    def _serve(self) -> None:
         frames = self.line.frames
         while True:
             for frame in frames.frames():  # some came together with the setup
@@ -131,7 +139,7 @@ class SlotThread:
 
     def _load_call(self, number: int, data: bytes) -> Callable[..., Any] | Failure:
         words = self.line.words
-        words[CURRENT] = number
+        words[LOADED] = number
         words[PHASE] = LOADING
         try:
             return codec.loads(data)  # type: ignore[no-any-return]
@@ -139,7 +147,7 @@ class SlotThread:
             return failure_from(error)
         finally:
             words[PHASE] = IDLE
-            words[CURRENT] = 0
+            words[LOADED] = 0
 
     def _run_tasks(self, frame: channel.Frame) -> None:
         words = self.line.words

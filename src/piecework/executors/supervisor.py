@@ -100,11 +100,14 @@ def _serve(
         return False
     kind, worker, argument, _ = MESSAGE.unpack(data)
     if kind == START:
-        pid = start(fds)
-        if pid == 0:  # the forked worker: it never comes back here
-            raise AssertionError("a worker process returned into its supervisor")
-        for fd in fds:
-            os.close(fd)
+        try:
+            pid = start(fds)
+        except OSError:  # no process or no memory left: that worker cannot be had
+            _tell(sock, EXITED, worker, 71, 0)
+            return True
+        finally:
+            for fd in fds:
+                os.close(fd)
         workers[pid] = worker
         pids[worker] = pid
         _tell(sock, STARTED, worker, pid, 0)

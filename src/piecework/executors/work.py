@@ -26,7 +26,7 @@ class Call:
     `seconds` is the mean duration of its tasks as learnt so far; None while nothing is known.
     """
 
-    __slots__ = ("cancelled", "data", "id", "limit", "seconds", "star")
+    __slots__ = ("__weakref__", "cancelled", "data", "id", "limit", "seconds", "star")
 
     def __init__(self, data: bytes, *, star: bool = False, limit: float | None = None) -> None:
         self.id = next(_ids)

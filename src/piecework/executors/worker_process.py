@@ -7,7 +7,6 @@ WorkerProcess: the lines that live and die together
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import pickle
 import socket
@@ -16,9 +15,9 @@ from collections import deque
 from collections.abc import Callable
 
 from piecework.executors import channel, shared
-from piecework.executors.slot import CLAIMED, CURRENT, SKIP_FROM, SKIP_TO, WORDS
+from piecework.executors.slot import CHECKED, CLAIMED, CURRENT, SKIP_FROM, SKIP_TO, WORDS
 from piecework.executors.work import Call, Sent, Stretch, Work
-from piecework.loop import READ, WRITE, Loop
+from piecework.loop import READ, WRITE, Loop, Timer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,16 +29,12 @@ PREFETCH_SECONDS = 0.01
 class Line:
     """The master's end of one slot: never blocks, keeps what is outstanding."""
 
-    def __init__(
-        self, worker: WorkerProcess, number: int, sock: socket.socket, memory: int
-    ) -> None:
-        base = number * WORDS
+    def __init__(self, worker: WorkerProcess, number: int, sock: socket.socket) -> None:
         self.worker = worker
         self.number = number
         self.sock = sock
-        self.words = memoryview(worker.words)[: shared.PAGE].cast("Q")[base : base + WORDS]
-        self.arena = shared.ArenaReader(memory, worker.words, shared.RESULTS)
-        self.frames = channel.FrameReader(sock, self.arena)
+        self.words = worker.memory.words(number * WORDS, WORDS)
+        self.frames = channel.FrameReader(sock, worker.memory.reader(shared.RESULTS))
         self.outbox = channel.Outbox(sock)
         self.sent: deque[Sent] = deque()
         self.frame_ends: deque[int] = deque()
@@ -177,8 +172,18 @@ class Line:
         self._trim_frames()
         return taken
 
+    def holds(self, first: int, count: int) -> bool:
+        """True where these numbers are the next on the books, without a gap."""
+        for sent in self.sent:
+            if sent.first != first:
+                return False
+            if sent.count >= count:
+                return True
+            first, count = first + sent.count, count - sent.count
+        return False
+
     def count_repeats(self, end: int) -> None:
-        """What is numbered below `end` had finished, and its results are lost: it runs again."""
+        """What is numbered below `end` had been started, and will be again."""
         for sent in self.sent:
             lost = min(sent.end, end) - sent.first
             if lost > 0:
@@ -203,7 +208,7 @@ class Line:
         words, end = self.words, self.sent[-1].end
         low = max(end - count, self.sent[0].first)
         old_to = words[SKIP_TO]
-        if words[CLAIMED] < old_to and old_to != self.next:
+        if words[CHECKED] < old_to and old_to != self.next:
             return None
         if old_to != self.next:
             words[SKIP_FROM] = low  # this order: never a wider range than meant
@@ -244,12 +249,13 @@ class WorkerProcess:
         self.doomed: str = ""  # why we end it: timeout, cancelled, terminated, disowned
         self.timed_out = (0, 0)  # line and number of the task that passed its limit
         self.stacks = ""
+        self.stop_timer: Timer | None = None
         self.status: int | None = None
         self.peak = 0
         self.exited = False
-        self.memory = shared.create()
-        self.words: mmap.mmap = shared.map_words(self.memory)
-        self.arena = shared.ArenaWriter(self.memory, self.words, shared.ARGUMENTS)
+        self._memory_fd = shared.create()
+        self.memory = shared.Memory(self._memory_fd)
+        self.arena = self.memory.writer(shared.ARGUMENTS)
         pairs = [socket.socketpair() for _ in range(slots + 1)]
         self.control = pairs[0][0]
         self.control.setblocking(False)
@@ -259,12 +265,12 @@ class WorkerProcess:
         self.theirs = [pairs[0][1], *(pair[1] for pair in pairs[1:])]
         for index, (ours, _) in enumerate(pairs[1:]):
             ours.setblocking(False)
-            self.lines.append(Line(self, index, ours, self.memory))
+            self.lines.append(Line(self, index, ours))
 
     @property
     def descriptors(self) -> list[int]:
         """What the worker is started with; `started` closes our copies."""
-        return [self.memory, *(sock.fileno() for sock in self.theirs)]
+        return [self._memory_fd, *(sock.fileno() for sock in self.theirs)]
 
     def started(self) -> None:
         for sock in self.theirs:
@@ -319,12 +325,14 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Close our ends; views of its memory that a user still holds stay valid."""
+        if self.stop_timer is not None:
+            self.stop_timer.cancel()
         for line in self.lines:
             self.close_line(line)
         self.started()
         self.control.close()
         with contextlib.suppress(OSError):
-            os.close(self.memory)
+            os.close(self._memory_fd)
 
     def forked(self) -> None:
         """In a forked child: close our copies, without a word to the selector of the parent."""
@@ -333,7 +341,7 @@ class WorkerProcess:
             line.sock.close()
         self.started()
         self.control.close()
-        os.close(self.memory)
+        os.close(self._memory_fd)
 
     def look(self) -> None:
         """Remember since when each line runs what it runs now."""
