@@ -29,7 +29,7 @@ _PLAIN = (list, tuple, range, str, bytes, dict, set, frozenset)
 """Inputs that can be drawn in the control loop: they never block and run no user code."""
 
 
-_WINDOW_MAX = 1 << 17  # inputs drawn ahead of the results taken, however small they are
+_WINDOW_MAX = 1 << 16  # inputs drawn ahead of the results taken, however small they are
 
 
 class _Part:
