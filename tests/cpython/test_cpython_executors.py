@@ -41,9 +41,7 @@ def _candidates() -> Iterator[str]:
 def _has_tests(python: str) -> bool:
     check = "import sys, test.test_concurrent_futures as t; assert sys.version_info[:2] == (3, 13)"
     try:
-        return (
-            subprocess.run([python, "-c", check], capture_output=True, timeout=30).returncode == 0
-        )
+        run = subprocess.run([python, "-c", check], capture_output=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return run.returncode == 0
