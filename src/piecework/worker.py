@@ -84,9 +84,10 @@ class Worker:
     def _report(self, lease: Lease[Batch], report: Report) -> None:
         if self.tap is not None:
             self.tap(report)
+        count = len(report)  # once it is put, its values belong to whoever reads them
         self._results.put(report)
         with self._lock:
-            left = self._left[report.batch.id] = self._left[report.batch.id] - len(report)
+            left = self._left[report.batch.id] = self._left[report.batch.id] - count
             if left:
                 return
             del self._left[report.batch.id]
