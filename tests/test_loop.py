@@ -292,27 +292,23 @@ def test_asking_again_and_again_without_waiting_lets_others_turn(
 
 def test_no_wake_up_is_lost_between_many_threads(started: Loop) -> None:
     """A wake-up that is taken away with another one must not silence the next."""
-    count = 0
-
-    def bump() -> None:
-        nonlocal count
-        count += 1
+    called: list[int] = []
 
     def feed(calls: int = 3000) -> None:
         for _ in range(calls):
-            started.call_soon(bump)
+            started.call_soon(called.append, 1)
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         for _ in range(5):
-            count = 0
+            called.clear()
             threads = [threading.Thread(target=feed) for _ in range(3)]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-            assert started.drive(lambda: count == 9000, LONG)
+            assert started.drive(lambda: len(called) == 9000, LONG)
             seen = threading.Event()
             started.call_soon(seen.set)  # nobody drives: the background thread must wake
             assert seen.wait(5), "call_soon woke nobody"
