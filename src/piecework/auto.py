@@ -54,8 +54,9 @@ class Sample(NamedTuple):
     """What the first tasks took: of each one, in seconds and bytes."""
 
     wall: float
-    busy: float  # computing, or kept waiting for a core
+    cpu: float
     nbytes: float
+    share: float = 1.0  # of the time that it wanted to compute it got a core
 
     @property
     def sending(self) -> float:
@@ -64,7 +65,7 @@ class Sample(NamedTuple):
 
     @property
     def waiting(self) -> float:
-        return max(0.0, 1 - self.busy / self.wall) if self.wall else 0.0
+        return max(0.0, 1 - self.cpu / self.share / self.wall) if self.wall else 0.0
 
 
 class Choice(NamedTuple):
@@ -100,7 +101,7 @@ def choose(sample: Sample, cores: int, *, limited: bool, gil_free: bool | None) 
 def _choose_waiting(sample: Sample, cores: int, took: str, limited: bool) -> Choice:
     """Threads, unless the interpreter lock would hold up the rest of the work."""
     why = f"{took}, {100 * sample.waiting:.0f} % of it waiting"
-    cpu = max(sample.busy, 1e-5)
+    cpu = max(sample.cpu, 1e-5)
     wanted = math.ceil(sample.wall / cpu)
     in_threads = min(THREADS / sample.wall, 1 / cpu)
     per_process = min(THREADS_PER_PROCESS_MAX, wanted)
@@ -131,7 +132,7 @@ class Prober:
         self._make = make
         self._cores = cores
         self._limited = limited
-        self._samples: list[tuple[int, float, float, float]] = []
+        self._samples: list[tuple[int, float, float, float, float]] = []
         self._crowding = Crowding()
         self._shares: list[tuple[int, float]] = []  # of another thread, see Sampling
         self._chosen: Choice | None = None
@@ -168,8 +169,8 @@ class Prober:
             return
         batch = report.batch
         nbytes = report.nbytes + batch.nbytes * len(report.values) / len(batch)
-        busy = min(wall, report.cpu / self._crowding.share(report.worker))
-        self._samples.append((len(report.values), wall, busy, nbytes))
+        share = self._crowding.share(report.worker)
+        self._samples.append((len(report.values), wall, report.cpu, nbytes, report.cpu / share))
         if self._enough():
             self._loop.call_soon(self._decide)
 
@@ -193,8 +194,8 @@ class Prober:
     def _sample(self) -> Sample:
         samples = self._samples[1:] or self._samples  # the first task pays for imports and caches
         tasks = sum(sample[0] for sample in samples)
-        _, wall, busy, nbytes = (sum(column) / tasks for column in zip(*samples, strict=True))
-        return Sample(wall, busy, nbytes)
+        _, wall, cpu, nbytes, busy = (sum(column) / tasks for column in zip(*samples, strict=True))
+        return Sample(wall, cpu, nbytes, cpu / busy if busy else 1.0)
 
     def _unwrap(self, report: Report) -> None:
         for position, value in enumerate(report.values):
@@ -360,8 +361,8 @@ def is_trivial(fn: Any, inputs: Any) -> bool:
     code = getattr(fn, "__code__", None)
     if code is None or len(code.co_code) > 8 * _OPERATIONS_MAX or code.co_flags & 0x2A0:
         return False
-    if not all(type(constant) in _NUMBERS for constant in code.co_consts if constant is not None):
-        # A docstring is a constant, too, and the only one that may be text.
+    constants = [constant for constant in code.co_consts if constant is not fn.__doc__]
+    if not all(type(constant) in _NUMBERS for constant in constants):
         return False
     if type(inputs) is range:
         small = abs(inputs.start) < 1 << 63 and abs(inputs.stop) < 1 << 63
