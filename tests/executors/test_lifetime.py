@@ -194,6 +194,19 @@ def test_a_worker_that_was_killed_from_outside_is_replaced(method: str, gate: Ga
         assert held.result(PATIENCE) == "held"
 
 
+def test_ctrl_c_waits_for_what_runs_and_cancels_the_rest(mode: Mode, gate: Gate) -> None:
+    opener = threading.Timer(0.05, gate.open)
+    with pytest.raises(KeyboardInterrupt), mode.make(1) as executor:
+        running = executor.submit(mode.tasks.hold, gate.path, "running")
+        gate.arrived(1)
+        waiting = [executor.submit(mode.tasks.square, n) for n in range(600)]
+        opener.start()
+        raise KeyboardInterrupt
+    opener.join()
+    assert running.done()
+    assert waiting[-1].cancelled()
+
+
 # -- coroutines ------------------------------------------------------------------------------
 
 

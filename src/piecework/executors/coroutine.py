@@ -110,6 +110,12 @@ class CoroutineExecutor(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._on.shutdown(wait, cancel_futures=cancel_futures)
 
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Waits for all work, as the standard library does; after Ctrl-C it ends it instead."""
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.terminate_workers()
+        self.shutdown(wait=True)
+
     def terminate_workers(self) -> None:
         """End everything now: what runs is cancelled, what waits never runs; nothing new is taken.
 

@@ -109,6 +109,11 @@ class ThreadExecutor(ThreadPoolExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
         self._close_loop()
 
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Waits for all work, as the standard library does; after Ctrl-C only for what runs."""
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self.shutdown(wait=True, cancel_futures=interrupted)
+
     # -- batches ------------------------------------------------------------------------------
 
     @property
