@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -17,8 +18,9 @@ bench = Bench(
     "startup",
     "python -c: interpreter start, import, pool, first result of a worker process",
     {FIRST: ("ms", "less"), IMPORT: ("ms", "less")},
-    columns=("whole", "modules", "heavy"),
-    note="whole: until the process has ended; modules: loaded beyond a bare interpreter's",
+    columns=("whole", "cpu", "modules", "heavy"),
+    note="whole: until the process has ended; cpu: of all its processes;"
+    " modules: loaded beyond a bare interpreter's",
 )
 UNWANTED = ("rich", "click", "nats", "pyarrow", "asyncio", "cloudpickle", "logging", "inspect")
 
@@ -93,8 +95,9 @@ assert list(piecework.map(abs, [-7])) == [7]
 }
 
 
-def run(program: str, limit: float = 30.0) -> tuple[float, float, str]:
-    """(ms to the line it prints, ms to its end, the rest of the line)."""
+def run(program: str, limit: float = 30.0) -> tuple[float, float, float, str]:
+    """(ms to the line it prints, ms to its end, CPU ms of it all, the rest of the line)."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.monotonic()
     made = subprocess.run(
         [sys.executable, "-c", program],
@@ -104,6 +107,8 @@ def run(program: str, limit: float = 30.0) -> tuple[float, float, str]:
         env=os.environ,
     )
     ended = time.monotonic()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     if made.returncode:
         last = made.stderr.strip().splitlines()[-1:] or ["no output"]
         if "piecework" in last[0] or "No module named" in last[0]:
@@ -111,16 +116,17 @@ def run(program: str, limit: float = 30.0) -> tuple[float, float, str]:
         raise RuntimeError(last[0])
     line = next(line for line in made.stdout.splitlines() if line.startswith("@"))
     _, moment, *rest = line.split(" ", 2)
-    return (float(moment) - start) * 1000, (ended - start) * 1000, "".join(rest)
+    return (float(moment) - start) * 1000, (ended - start) * 1000, cpu * 1000, "".join(rest)
 
 
 def add(name: str, program: str) -> None:
     @bench.way(FIRST, name, ours=name.startswith("piecework"), bound=name == "bare python")
     def measure(context: Context) -> dict[str, Any]:
-        taken = [run(program)[:2] for _ in range(context.sized(7, 3) + 1)][1:]
+        taken = [run(program)[:3] for _ in range(context.sized(7, 3) + 1)][1:]
         return {
-            "value": statistics.median(first for first, _ in taken),
-            "whole": statistics.median(whole for _, whole in taken),
+            "value": statistics.median(first for first, _, _ in taken),
+            "whole": statistics.median(whole for _, whole, _ in taken),
+            "cpu": statistics.median(cpu for _, _, cpu in taken),
         }
 
 
@@ -148,7 +154,7 @@ def add_import(name: str, module: str, extra: str = "") -> None:
     @bench.way(IMPORT, name, ours=module == "piecework")
     def measure(context: Context) -> dict[str, Any]:
         program = IMPORTED.format(module=module, unwanted=UNWANTED, extra=extra)
-        said = [run(program)[2].split() for _ in range(context.sized(7, 3) + 1)][1:]
+        said = [run(program)[3].split() for _ in range(context.sized(7, 3) + 1)][1:]
         return {
             "value": statistics.median(float(words[0]) for words in said),
             "modules": int(said[0][1]),
