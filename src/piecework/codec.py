@@ -23,6 +23,8 @@ PROTOCOL = 5
 # (`__mp_main__` is what the main module is called in a child of multiprocessing.)
 _MAIN = b"\x8c\x08__main__"
 _MP_MAIN = b"\x8c\x0b__mp_main__"
+# C pickle copies the number of a connection's descriptor, which means nothing in another process.
+_CONNECTION = b"\x8c\x1amultiprocessing.connection"
 
 
 def dumps(obj: Any, *, by_value_main: bool = True, what: What = "value") -> bytes:
@@ -39,9 +41,7 @@ def dumps(obj: Any, *, by_value_main: bool = True, what: What = "value") -> byte
         raise
     except BaseException:  # a __reduce__ may raise anything
         return _ship(obj, what)
-    if by_value_main and (_MAIN in data or _MP_MAIN in data):
-        return _ship(obj, what)
-    return data
+    return _ship(obj, what) if _needs_care(data, by_value_main) else data
 
 
 def dumps_buffers(
@@ -70,9 +70,16 @@ def dumps_buffers(
         raise
     except BaseException:
         return _ship(obj, what, again), buffers
-    if by_value_main and (_MAIN in data or _MP_MAIN in data):
+    if _needs_care(data, by_value_main):
         data = _ship(obj, what, again)
     return data, buffers
+
+
+def _needs_care(data: bytes, by_value_main: bool) -> bool:
+    """Whether C pickle named something that its name does not bring to the other side."""
+    if by_value_main and (_MAIN in data or _MP_MAIN in data):
+        return True
+    return _CONNECTION in data
 
 
 def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:

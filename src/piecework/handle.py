@@ -292,13 +292,16 @@ class Run(Generic[R]):
 
     def _stop(self, reason: str, *, kill: bool) -> None:
         if not self._master.finished:
-            self._loop.call_soon(partial(self._master.stop, reason, kill=kill))
+            self._master.stop(reason, kill=kill)
 
     def close(self) -> None:
         """End what still runs, unread values with it, and free all that the run started."""
+        self._close("cancelled")
+
+    def _close(self, reason: str) -> None:
         if not self._master.finished:
             self._drop()
-            self._stop("cancelled", kill=True)
+            self._stop(reason, kill=True)
             self._wait(lambda: self._master.finished)
         self._crew.free(wait=True)
 
@@ -311,7 +314,8 @@ class Run(Generic[R]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self._close("interrupted" if interrupted else "cancelled")
 
     def __repr__(self) -> str:
         state = self._master.state
@@ -324,7 +328,7 @@ def _dropped(master: Master, crew: Crew, loop: Loop) -> None:
     if master.finished:
         return
     if not crew.here:
-        loop.call_soon(partial(master.stop, "cancelled", kill=True))
+        master.stop("cancelled", kill=True)
         return
     if crew.feeder is not None:  # nobody will turn the loop again
         crew.feeder.close()

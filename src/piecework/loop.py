@@ -299,7 +299,11 @@ class Loop:
                 fn, args = self._after.popleft()
             except IndexError:  # another thread took it
                 break
-            fn(*args)
+            try:
+                fn(*args)
+            except BaseException:  # of the user: the next ones are waited for all the same
+                error = sys.exc_info()
+                threading.excepthook(threading.ExceptHookArgs((*error, threading.current_thread())))
 
     def _wait_seconds(self, longest: float) -> float | None:
         if self._soon or self._after:
@@ -342,11 +346,7 @@ class Loop:
             with contextlib.suppress(OSError, ValueError):  # closed while waiting
                 self._outer.select(None if wait == _FOREVER else max(wait, 0))
             if not self._driven and not self.closed:
-                try:
-                    self._turn(0)
-                except BaseException:  # a callback of the user: this thread goes on for others
-                    error = sys.exc_info()
-                    threading.excepthook(threading.ExceptHookArgs((*error, self._thread)))
+                self._turn(0)
                 self._wake_driver()
         self._free()
 
@@ -382,6 +382,10 @@ class Loop:
             for fd in {self._wake_read, self._wake_write}:
                 with contextlib.suppress(OSError):
                     os.close(fd)
+
+    def __del__(self) -> None:
+        if not self.closed and self._thread is None:  # nobody closed it, nobody can any more
+            self._free()
 
     def abandon(self) -> None:
         """In a forked child: close what the parent's loop has open; it lives on in the parent."""

@@ -76,6 +76,7 @@ class Master:
         self._left: dict[int, int] = {}  # of each batch handed out: tasks not reported yet
         self._timers: dict[str, Timer] = {}
         self._scheduled = False
+        self._asked: deque[tuple[str, BaseException | None, bool]] = deque()
         self._in_hand = 0  # tasks of the piece that is being read
         self._starved = False  # wants to draw, but too much is unread
         self._told_stop = False
@@ -96,6 +97,8 @@ class Master:
         if self.finished:
             return
         settled = self._collect()
+        while self._asked:
+            self._stop_as_asked()
         if self.state.stopping:
             self._stop()
         else:
@@ -241,18 +244,23 @@ class Master:
     # -- the end ------------------------------------------------------------------------------
 
     def stop(self, reason: str, error: BaseException | None = None, *, kill: bool = False) -> None:
-        """Take nothing new; what runs is finished, or ended with `kill`. In the control loop."""
-        if self.finished:
-            return
-        for piece in self.state.stop(reason, error):
-            self._settled(piece)
-        self._stop(kill=kill)
-        self.turn()
+        """Take nothing new; what runs is finished, or ended with `kill`.
+
+        Only leaves word: from any thread, from signal handlers and finalizers.
+        """
+        self._asked.append((reason, error, kill))
+        self.soon()
 
     def stop_after(self, seconds: float, reason: str, error: BaseException, *, kill: bool) -> None:
         """Stop then, unless the run has finished by itself."""
         stop = partial(self.stop, reason, error, kill=kill)
         self._timers[reason] = self._loop.call_later(seconds, stop)
+
+    def _stop_as_asked(self) -> None:
+        reason, error, kill = self._asked.popleft()
+        for piece in self.state.stop(reason, error):
+            self._settled(piece)
+        self._stop(kill=kill)
 
     def _stop(self, *, kill: bool = False) -> None:
         if self._told_stop and not kill:

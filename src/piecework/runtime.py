@@ -100,7 +100,7 @@ def map(
     loop = executor.loop
     sizer = Sizer(executor.slots, fixed=batch_size)
     master = Master(state, tasks, results, loop, sizer, buffersize=buffersize)
-    crew = Crew(tasks, results, loop, partial(_broken, master, loop))
+    crew = Crew(tasks, results, loop, partial(_broken, master))
     crew.why = why
     crew.here = executor.name == "inline"
     if way == "auto":
@@ -223,9 +223,9 @@ def _feed(inputs: Iterable[Any], master: Master, crew: Crew) -> None:
         crew.feeder = feeder
 
 
-def _broken(master: Master, loop: Loop, error: BaseException) -> None:
+def _broken(master: Master, error: BaseException) -> None:
     """The executor takes no batches any more."""
-    loop.call_soon(partial(master.stop, "broken", error))
+    master.stop("broken", error)
 
 
 def _finished(reporter: Reporter, crew: Crew, loop: Loop) -> None:

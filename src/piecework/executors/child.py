@@ -49,8 +49,13 @@ def main(fds: list[int], inherited: tuple[Any, Any] | None = None) -> None:
     try:
         _initialize(setup, inherited)
     except BaseException as error:
+        import logging  # where the standard executors say it, too
+
+        logger = logging.getLogger("concurrent.futures")
+        logger.critical("Exception in initializer:", exc_info=True)
+        _wind_up()  # what it logged is out before the executor is known to be broken
         lines[0].send(channel.REFUSED, pickle.dumps(failure_from(error)))
-        _leave(1)
+        os._exit(1)
     if setup["coroutines"]:
         from piecework.executors.coroutine_child import run_loop
 
@@ -130,6 +135,11 @@ def _initialize(setup: dict[str, Any], inherited: tuple[Any, Any] | None) -> Non
 
 
 def _leave(code: int) -> None:
+    _wind_up()
+    os._exit(code)
+
+
+def _wind_up() -> None:
     """End as an interpreter ends: exit handlers, queues of multiprocessing, output flushed."""
     import atexit
 
@@ -142,4 +152,3 @@ def _leave(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BaseException):
             stream.flush()
-    os._exit(code)

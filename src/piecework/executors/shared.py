@@ -51,14 +51,17 @@ class Memory:
     """One side's mapping of the file. It lives as long as anybody holds a buffer in it.
 
     Where the address space is limited too tightly for the arenas, only the words are mapped,
-    and both sides do without arenas: the file is cut to that size by the master, who maps first.
+    and both sides do without arenas: the file is cut to that size by its `owner`, who maps first.
+    The other side raises where it cannot map what there is.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, owner: bool = False) -> None:
         size = os.fstat(fd).st_size
         try:
             self.map = mmap.mmap(fd, size)
         except (OSError, ValueError, MemoryError):
+            if not owner:
+                raise
             size = 3 * PAGE
             os.ftruncate(fd, size)
             self.map = mmap.mmap(fd, size)

@@ -254,7 +254,7 @@ class WorkerProcess:
         self.peak = 0
         self.exited = False
         self._memory_fd = shared.create()
-        self.memory = shared.Memory(self._memory_fd)
+        self.memory = shared.Memory(self._memory_fd, owner=True)
         self.arena = self.memory.writer(shared.ARGUMENTS)
         pairs = [socket.socketpair() for _ in range(slots + 1)]
         self.control = pairs[0][0]
