@@ -10,8 +10,9 @@ imported only then. Every worker process imports this file: it stays light.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterable
+
+from piecework.lean import pickle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

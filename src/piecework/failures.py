@@ -9,9 +9,9 @@ the user's type, runs the user's code that makes it.
 from __future__ import annotations
 
 import os
-import pickle
 from types import TracebackType
 
+from piecework.lean import pickle
 from piecework.packing import cut, pack, type_name, unpack
 from piecework.task import Failure
 

@@ -19,12 +19,10 @@ Rules:
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # `signal` wraps these two in enums: ten times slower, at every wait
 import contextlib
 import heapq
 import os
 import selectors
-import signal
 import sys
 import threading
 import time
@@ -32,6 +30,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
+
+from piecework.lean import signal  # the standard one wraps each handler in enums: ten times slower
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ class _HeldSignals:
 
     def hold(self) -> None:
         for number in _HELD:
-            handler = _signal.getsignal(number)
+            handler = signal.getsignal(number)
             if callable(handler):
                 self._saved[number] = self._handlers[number] = handler
-                _signal.signal(number, self._note)
+                signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.arrived.append((number, frame))
@@ -93,7 +93,7 @@ class _HeldSignals:
         try:
             while self._saved:
                 number, handler = self._saved.popitem()  # SIGINT, held first, comes last
-                _signal.signal(number, handler)
+                signal.signal(number, handler)
         finally:
             if self._saved:
                 self.release()

@@ -12,10 +12,10 @@ forked from) is never touched when it comes home.
 from __future__ import annotations
 
 import functools
-import pickle
 import sys
 import types
 
+from piecework.lean import pickle
 from piecework.record import record
 
 TYPE_CHECKING = False

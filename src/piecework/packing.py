@@ -9,7 +9,7 @@ all of that, and `except TheirError` goes on working for the consumer.
 
 from __future__ import annotations
 
-import pickle
+from piecework.lean import pickle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ class Timings:
         """Count stretches of `(tasks, seconds)`; tasks timed together count with their mean."""
         for tasks, seconds in stretches:
             mean = seconds / tasks
-            bucket = int(math.log2(mean) * _STEPS) if mean > 1e-9 else -240
+            bucket = math.floor(math.log2(mean) * _STEPS) if mean > 1e-9 else -240
             self._counts[bucket] = self._counts.get(bucket, 0) + tasks
             self.tasks += tasks
             self.seconds += seconds

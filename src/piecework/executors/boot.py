@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import sys
 from collections.abc import Callable
 
 from piecework.errors import UsageError
 from piecework.executors import supervisor
+from piecework.lean import signal, socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-Boot = Callable[[], tuple[socket.socket, int]]
+Boot = Callable[[], "tuple[socket.socket, int]"]
 """Starts a supervisor: our end of its socket, and its process id. It ends when that socket does."""
 
 
@@ -26,9 +25,11 @@ def boot_fresh(*, spawn: bool) -> tuple[socket.socket, int]:
             'sys.executable is empty, so no worker can be started: use mp_context="fork"'
         )
     ours, theirs = socket.socketpair()
-    with theirs:
-        command = supervisor.interpreter_command("supervisor", theirs.fileno(), int(spawn))
+    command = supervisor.interpreter_command("supervisor", theirs.fileno(), int(spawn))
+    try:
         return ours, supervisor.spawn(command, [theirs.fileno()])
+    finally:
+        theirs.close()
 
 
 def boot_copy(initializer: Any, initargs: tuple[Any, ...]) -> tuple[socket.socket, int]:

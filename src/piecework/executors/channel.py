@@ -9,13 +9,13 @@ take with it. The worker blocks on it; the master never does.
 from __future__ import annotations
 
 import os
-import socket
 import struct
 import time
 from collections import deque
 from collections.abc import Iterator
 
 from piecework.executors.shared import ArenaReader, ArenaWriter
+from piecework.lean import socket
 from piecework.record import record
 
 TYPE_CHECKING = False

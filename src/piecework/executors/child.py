@@ -8,11 +8,7 @@ libraries) finds it. Little is imported here: every worker pays for it.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pickle
-import signal
-import socket
 import sys
 import threading
 
@@ -20,6 +16,7 @@ from piecework import codec, mainspace
 from piecework.executors import channel, shared
 from piecework.executors.slot_thread import Channel, SlotThread, die, listen
 from piecework.failures import failure_from
+from piecework.lean import pickle, signal, socket, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +93,7 @@ def _become_worker(setup: dict[str, Any], *, forked: bool) -> None:
         sys.argv[:] = setup["argv"]
         os.environ.clear()
         os.environ.update(setup["environ"])
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.chdir(setup["folder"])
     mainspace.adopt(fresh=not forked)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -143,12 +140,12 @@ def _wind_up() -> None:
     """End as an interpreter ends: exit handlers, queues of multiprocessing, output flushed."""
     import atexit
 
-    with contextlib.suppress(BaseException):
+    with suppress(BaseException):
         if "multiprocessing.util" in sys.modules:
             from multiprocessing import util
 
             util._exit_function()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(BaseException):
+        with suppress(BaseException):
             stream.flush()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pickle
-import signal
-import socket
 import sys
 from collections.abc import Callable
 
@@ -15,6 +11,7 @@ from piecework.executors import supervisor
 from piecework.executors.boot import Boot
 from piecework.executors.supervisor import MESSAGE
 from piecework.executors.worker_process import WorkerProcess
+from piecework.lean import pickle, send_fds, signal, socket, suppress
 from piecework.loop import READ, Loop
 
 TYPE_CHECKING = False
@@ -88,8 +85,8 @@ class Launcher:
         self._started = True
         self._workers[worker.number] = worker
         message = MESSAGE.pack(supervisor.START, worker.number, 0, len(fds))
-        with contextlib.suppress(OSError):  # it died: the end of its socket says so
-            socket.send_fds(self._sock, [message], fds)
+        with suppress(OSError):  # it died: the end of its socket says so
+            send_fds(self._sock, message, fds)
         worker.started()
 
     def _watch(self, sock: socket.socket, pid: int) -> None:
@@ -103,7 +100,7 @@ class Launcher:
 
     def _send(self, kind: int, worker: int = 0, argument: int = 0) -> None:
         if self._sock is not None:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 self._sock.sendall(MESSAGE.pack(kind, worker, argument, 0))
 
     def _on_message(self, _events: int) -> None:
@@ -140,7 +137,7 @@ class Launcher:
 
     def _reap(self) -> None:
         if self._pid:
-            with contextlib.suppress(ChildProcessError):  # somebody waited for all children
+            with suppress(ChildProcessError):  # somebody waited for all children
                 os.waitpid(self._pid, 0)
             self._pid = 0
 
@@ -149,11 +146,11 @@ class Launcher:
         if self._started or not self._pid:
             self._send(supervisor.END)
         else:  # it may still be booting: do not wait for that
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.kill(self._pid, signal.SIGKILL)
         self._drop()
         for fd in self._inherited:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.close(fd)
         self._inherited = []
 

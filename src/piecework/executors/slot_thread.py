@@ -6,11 +6,7 @@ control socket ─────▶ listen: flush what waits, dump stacks, die wit
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pickle
-import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -19,6 +15,7 @@ from piecework import codec
 from piecework.executors import channel, shared
 from piecework.executors.slot import CURRENT, DECODING, IDLE, LOADED, LOADING, PHASE, WORDS, Slot
 from piecework.failures import failure_from
+from piecework.lean import pickle, signal, socket, suppress
 from piecework.task import Failure
 
 TYPE_CHECKING = False
@@ -180,10 +177,10 @@ def listen(control: socket.socket, slots: list[SlotThread]) -> None:
             die()
         elif data == _FLUSH:
             for slot in slots:
-                with contextlib.suppress(OSError):
+                with suppress(OSError):
                     slot.slot.flush_finished()
         elif data == _DUMP:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 control.sendall(_stacks().encode("utf-8", "backslashreplace")[:60_000])
 
 
@@ -202,7 +199,7 @@ def _stacks() -> str:
 
 def die() -> None:
     """The master is gone: nothing that this process or its children do is wanted any more."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
     os._exit(1)

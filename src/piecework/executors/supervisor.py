@@ -12,14 +12,13 @@ the master goes away, in whatever way, its socket ends and every worker is kille
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
-import signal
-import socket
 import struct
 import sys
 from collections.abc import Callable
+
+from piecework.lean import recv_fds, signal, socket, suppress
 
 MESSAGE = struct.Struct("<BxxxIiQ")  # kind, worker, signal or status, descriptors or peak bytes
 START, KILL, END = range(1, 4)
@@ -72,7 +71,7 @@ def run(sock: socket.socket, start: Callable[[list[int]], int]) -> None:
         waiting = [sock.fileno(), wake_read] if serving else [wake_read]
         ready, _, _ = select.select(waiting, [], [])
         if wake_read in ready:
-            with contextlib.suppress(BlockingIOError):
+            with suppress(BlockingIOError):
                 os.read(wake_read, 4096)
         if serving and sock.fileno() in ready:
             serving = _serve(sock, start, workers, pids, (wake_read, wake_write))
@@ -91,9 +90,7 @@ def _serve(
 ) -> bool:
     """Do what one message says; False where there will be no other."""
     try:
-        data, fds, _, _ = socket.recv_fds(
-            sock, MESSAGE.size, MAX_DESCRIPTORS, getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-        )
+        data, fds = recv_fds(sock, MESSAGE.size, MAX_DESCRIPTORS)
     except OSError:
         return False
     if len(data) < MESSAGE.size:
@@ -135,7 +132,7 @@ def _reap(sock: socket.socket, workers: dict[int, int], pids: dict[int, int]) ->
 
 
 def _tell(sock: socket.socket, kind: int, worker: int, value: int, peak: int) -> None:
-    with contextlib.suppress(OSError):  # the master is gone: the next select says so
+    with suppress(OSError):  # the master is gone: the next select says so
         sock.sendall(MESSAGE.pack(kind, worker, value, peak))
 
 
@@ -144,7 +141,7 @@ def kill_group(pid: int, number: int) -> None:
     try:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             os.kill(pid, number)
 
 
@@ -183,6 +180,6 @@ def main(numbers: list[int]) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=numbers[0])
-    sock.set_inheritable(False)
+    os.set_inheritable(numbers[0], False)
     run(sock, spawn_worker if numbers[1] else fork_worker(sock, child.main))
     os._exit(0)  # nothing of the user's was imported: there is nothing to clean up
