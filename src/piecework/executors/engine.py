@@ -63,7 +63,7 @@ class Engine:
         boot: Boot,
         booted: tuple[socket.socket, int] | None = None,
     ) -> None:
-        self.loop = Loop("piecework-processes")
+        self.loop = Loop("piecework-processes", spin=True)
         self.loop.on_error = self._fault
         self.loop.on_fork = self._forked
         self.singles = Call(b"", limit=limit)
