@@ -115,8 +115,9 @@ class Loop:
     """Waits for channels and timers, and calls back; see the rules on top of this file.
 
     With `spin` a driver looks a little before it sleeps: only where tasks run in other processes,
-    for in this one it would take the interpreter from them. `on_error` is called, with the lock held, when a callback raises: a fault of ours, which must
-    fail what is waiting rather than leave it waiting.
+    for in this one it would take the interpreter from them. `on_error` is called, with the lock
+    held, when a callback raises: a fault of ours, which must fail what is waiting rather than
+    leave it waiting.
     """
 
     def __init__(self, name: str = "piecework", *, spin: bool = False) -> None:
