@@ -13,7 +13,7 @@ from piecework.executors.coroutine import CoroutineExecutor
 from piecework.executors.process import ProcessExecutor
 from piecework.executors.thread import ThreadExecutor
 from tests.executors.gate import PATIENCE
-from tests.faults.misbehave import BAD, HANGS, KINDS, LIMIT, run, run_coroutine
+from tests.faults.misbehave import BAD, HANGS, KINDS, LIMIT, Run, run, run_coroutine
 
 METHODS = ["fork", "forkserver", "spawn"]
 CAUSES = {
@@ -111,7 +111,7 @@ def test_on_an_event_loop(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_the_map(kind: str, method: str) -> None:
     outcome = piecework.map(
-        _Run(kind), range(60), on="processes", workers=2, mp_context=method,
+        Run(kind), range(60), on="processes", workers=2, mp_context=method,
         task_timeout=_limit(kind), retries=0,
     )  # fmt: skip
     results = sorted(outcome.results(), key=lambda result: result.index)
@@ -124,13 +124,3 @@ def test_in_the_map(kind: str, method: str) -> None:
     assert [result.value for result in results if result.ok] == [
         n * n for n in range(60) if n != BAD
     ]
-
-
-class _Run:
-    """`run` with its kind: importable, so that it goes by reference under every method."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-
-    def __call__(self, number: int) -> Any:
-        return run(self.kind, number)
