@@ -59,7 +59,7 @@ def pipe(stream: IO[bytes] | None) -> IO[bytes]:
     return stream
 
 
-@pytest.fixture(params=["processes", "threads"])
+@pytest.fixture(params=["processes", "threads", "inline"])
 def held(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Held]:
     command = Held(tmp_path, request.param)
     yield command

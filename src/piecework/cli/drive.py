@@ -46,6 +46,8 @@ class Signals:
 
     def __init__(self, cancel: Callable[[], None]) -> None:
         self.number = 0
+        self._cancelling = False
+        self._now = False
         self._cancel = cancel
         self._before: dict[int, Any] = {}
 
@@ -60,10 +62,24 @@ class Signals:
 
     def _heard(self, number: int, _frame: FrameType | None) -> None:
         if self.number:
-            raise KeyboardInterrupt
+            self._now = True
+            if not self._cancelling:
+                self._end(number)
+            return
         self.number = number
         text.say("piecework: stopping; what runs is finished first. Once more: stop now.")
+        self._cancelling = True  # not to be torn apart by the second signal
         self._cancel()
+        self._cancelling = False
+        if self._now:
+            self._end(number)
+
+    def _end(self, number: int) -> None:
+        """Now means now: in order where that works, else without."""
+        last = threading.Timer(2 * GRACE_SECONDS, os._exit, [128 + number])
+        last.daemon = True
+        last.start()
+        raise KeyboardInterrupt
 
 
 class Ticker:
