@@ -1,12 +1,14 @@
 """Failures of a run, grouped: a million equal ones are one line, and none is forgotten.
 
 Every failed index is kept (eight bytes each). The first of them are kept whole, with input and
-traceback; the rest are counted in their group. Messages that differ in numbers only are equal:
-digits and addresses are left out of the comparison, nothing else is.
+traceback; the rest are counted in their group. Messages that differ in numbers only, or in what
+names their own input, are equal: digits, addresses, the input's text and the file name in it are
+left out of the comparison, nothing else is.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from array import array
 from collections.abc import Iterator
@@ -32,12 +34,14 @@ class FailureGroup(NamedTuple):
 
 
 class _Group:
-    __slots__ = ("count", "examples", "message", "type", "where")
+    __slots__ = ("count", "examples", "folded", "message", "type", "varied", "where")
 
-    def __init__(self, type: str, message: str, where: str) -> None:
+    def __init__(self, type: str, message: str, folded: str, where: str) -> None:
         self.count = 0
         self.type = type
         self.message = message
+        self.folded = folded  # without what names the input
+        self.varied = False  # another one's message was not the same to the letter
         self.where = where
         self.examples: list[Any] = []
 
@@ -57,28 +61,33 @@ class Failures:
         self.indexes.append(result.index)
         if len(self._kept) < KEPT_MAX:
             self._kept.append(result)
-        group = self._group(failure)
+        group = self._group(failure, result.input)
         group.count += 1
         if len(group.examples) < EXAMPLES_MAX and len(self._groups) <= KEPT_MAX:
             group.examples.append(result.input)
 
-    def _group(self, failure: Failure) -> _Group:
-        message = failure.message.split("\n", 1)[0][:_MESSAGE_MAX]
-        key = (failure.type, _NUMBERS.sub("#", message), failure.where)
+    def _group(self, failure: Failure, input: Any) -> _Group:
+        message = failure.message.split("\n", 1)[0]
+        folded = _without_input(message, input)[:_MESSAGE_MAX]
+        message = message[:_MESSAGE_MAX]
+        key = (failure.type, _NUMBERS.sub("#", folded), failure.where)
         group = self._groups.get(key)
         if group is None and len(self._groups) >= GROUPS_MAX:
-            message = "(other messages)"
+            message = folded = "(other messages)"
             key = (failure.type, message, "")
             group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = _Group(failure.type, message, key[2])
+            group = self._groups[key] = _Group(failure.type, message, folded, key[2])
+        group.varied = group.varied or message != group.message
         return group
 
     def groups(self, most: int | None = None) -> list[FailureGroup]:
         """The groups, largest first: (count, type, message, where, example inputs)."""
         found = sorted(self._groups.values(), key=lambda group: -group.count)
         return [
-            FailureGroup(g.count, g.type, g.message, g.where, tuple(g.examples))
+            FailureGroup(
+                g.count, g.type, g.folded if g.varied else g.message, g.where, tuple(g.examples)
+            )
             for g in found[:most]
         ]
 
@@ -91,3 +100,14 @@ class Failures:
 
     def __len__(self) -> int:
         return len(self.indexes)
+
+
+def _without_input(message: str, input: Any) -> str:
+    """The message with `…` for the text of its input, or for the file name that ends it."""
+    if isinstance(input, str | os.PathLike):
+        text = os.fspath(input)
+        if isinstance(text, str):
+            for part in (text, os.path.basename(text)):
+                if len(part) > 2:
+                    message = message.replace(part, "…")
+    return message
