@@ -13,7 +13,8 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 
 FLOORS = [
-    "errors lean record task retry codec failures packing shipping byvalue arrival mainspace diagnosis",
+    "errors lean record task retry"
+    " codec failures packing shipping byvalue arrival mainspace diagnosis",
     "batching loop states run groups summary delivery"
     " queues queues.base executors executors.base executors.slot executors.channel executors.cores"
     " executors.blame executors.outbox executors.shared executors.slot_thread",
