@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
 
-from test.test_concurrent_futures import executor as executor_tests
 from test.test_concurrent_futures import (
     test_as_completed,
     test_init,
+    test_process_pool,
     test_shutdown,
     test_thread_pool,
     test_wait,
@@ -32,8 +32,23 @@ from piecework.executors.thread import ThreadExecutor
 
 # Class.test -> why it is not run. ExecutorShutdownTest.test_hang_gh83386 skips itself for
 # processes, ours as CPython's: its script does not import what it uses. test_lifetime.py has it.
+# tests/executors and tests/faults have a test of ours for each of these behaviours.
 EXCLUDED = {
     "ThreadPoolTest.test_default_workers": "asks for min(32, cores + 4) threads; ours are 32",
+    "ProcessPoolExecutorTest.test_killed_child": "asks that one death breaks the whole pool",
+    "ProcessPoolExecutorTest.test_traceback": "asks for the private class _RemoteTraceback",
+    "ProcessPoolExecutorTest.test_saturation": "reads the private _processes",
+    "ProcessPoolExecutorTest.test_idle_process_reuse_one": "reads the private _processes",
+    "ProcessPoolExecutorTest.test_idle_process_reuse_multiple": "reads the private _processes",
+    "ProcessPoolExecutorTest.test_max_tasks_per_child": (
+        "reads the private _processes; asks that fork refuses max_tasks_per_child, ours takes it"
+    ),
+    "ProcessPoolExecutorTest.test_max_tasks_per_child_defaults_to_spawn_context": (
+        "reads the private _mp_context; our default is not fork in the first place"
+    ),
+    "ProcessPoolExecutorTest.test_python_finalization_error": (
+        "breaks the thread that feeds the standard pool's queue; ours has none"
+    ),
 }
 
 
@@ -101,16 +116,15 @@ class ThreadShutdownTest(test_shutdown.ThreadPoolShutdownTest):
 
 
 def classes() -> list[type[unittest.TestCase]]:
-    found = []
+    found = _suite(test_process_pool.ProcessPoolExecutorTest, PROCESSES)
     for mixin in (
-        executor_tests.ExecutorTest,
         test_wait.WaitTests,
         test_as_completed.AsCompletedTests,
-        test_shutdown.ExecutorShutdownTest,
         test_init.InitializerMixin,
         test_init.FailingInitializerMixin,
     ):
         found += _suite(mixin)
+    found += _suite(test_shutdown.ExecutorShutdownTest, PROCESSES)
     return [*found, ThreadPoolTest, ThreadShutdownTest]
 
 

@@ -316,6 +316,7 @@ def test_an_input_that_raises_comes_after_what_was_drawn_before(mode: Mode, shar
 
 def test_map_times_out_from_the_call(mode: Mode, gate: Gate) -> None:
     with mode.make() as executor:
+        list(executor.map(mode.tasks.square, range(4)))  # the workers are there
         results = executor.map(
             mode.tasks.hold_at_zero, itertools.repeat(gate.path), [1, 2, 0, 3], timeout=1.0
         )
