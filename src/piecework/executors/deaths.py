@@ -51,11 +51,20 @@ class Deaths:
         self._count_oom = oom_kills
         self._oom_kills = oom_kills()
         self._start_failures = 0
+        self._supervisors = 0
         self._fruitless = 0
         self._loading: dict[int, int] = {}
 
     def worker_ready(self) -> None:
-        self._start_failures = 0
+        self._start_failures = self._supervisors = 0
+
+    def supervisor_lost(self) -> Failure | None:
+        """With it went all its workers; the failure of everything where that happens at once
+        every time."""
+        self._supervisors += 1
+        if self._supervisors < START_FAILURES:
+            return None
+        return broken_failure("the supervisor process ends before it has started one", None)
 
     def result_came(self) -> None:
         self._fruitless = 0

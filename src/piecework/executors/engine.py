@@ -315,8 +315,12 @@ class Engine:
         if worker is not None:
             self._bury(worker)
             return
-        for disowned in self.roster.disown_all():
-            self._bury(disowned)
+        disowned = self.roster.disown_all()
+        failure = self._deaths.supervisor_lost()
+        if failure is not None:
+            self._break(failure)
+        for worker in disowned:
+            self._bury(worker)
 
     def _bury(self, worker: WorkerProcess) -> None:
         """A worker is gone: its last results, then what becomes of the rest; then another one."""

@@ -66,16 +66,19 @@ def run(sock: socket.socket, start: Callable[[list[int]], int]) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     workers: dict[int, int] = {}  # pid: id
     pids: dict[int, int] = {}
+    waiting = select.poll()  # not select(): a server's descriptors pass 1,024
+    waiting.register(sock.fileno(), select.POLLIN)
+    waiting.register(wake_read, select.POLLIN)
     serving = True
     while serving or workers:
-        waiting = [sock.fileno(), wake_read] if serving else [wake_read]
-        ready, _, _ = select.select(waiting, [], [])
+        ready = {fd for fd, _ in waiting.poll()}
         if wake_read in ready:
             with suppress(BlockingIOError):
                 os.read(wake_read, 4096)
         if serving and sock.fileno() in ready:
-            serving = _serve(sock, start, workers, pids, (wake_read, wake_write))
+            serving = _serve(sock, start, workers, pids)
             if not serving:
+                waiting.unregister(sock.fileno())
                 for pid in workers:
                     kill_group(pid, signal.SIGKILL)
         _reap(sock, workers, pids)
@@ -86,7 +89,6 @@ def _serve(
     start: Callable[[list[int]], int],
     workers: dict[int, int],
     pids: dict[int, int],
-    private: tuple[int, int],
 ) -> bool:
     """Do what one message says; False where there will be no other."""
     try:
