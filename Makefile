@@ -28,12 +28,15 @@ clean:
 	rm -rf $(VENV) demo-out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The stamp is what makes a second call fast. pip's own log is kept: it is the demo's input.
+# Where Python has no ensurepip (Debian splits it off), its own pip installs the first one.
 # Dependency groups need pip 25.1; the pip that comes with Python 3.11 is older.
 $(VENV)/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no python3 found. Name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than 3.11. Name another: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
-	test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
+	  { $(PYTHON) -m venv --clear --without-pip $(VENV) && \
+	    $(PYTHON) -m pip --quiet --python $(BIN)/python install pip; }
 	@rm -f $(VENV)/pip.log
 	$(PIP) install --quiet --upgrade 'pip>=25.1'
 	$(PIP) install --quiet --editable . --group dev
