@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from piecework.delivery import Piece
-from piecework.errors import PieceworkError, RunHalted
+from piecework.errors import ExecutorBroken, PieceworkError, RunHalted
 from piecework.retry import Backoff, Retry
 from piecework.run import Halt, RunState
 from piecework.states import BLOCK
@@ -265,6 +265,23 @@ def test_halt_by_share_waits_until_a_share_says_something() -> None:
     assert not state.stopping
     state.record(report(batch, {3: failure()}, offset=3, count=17), now=0)
     assert state.stopped == "halted"
+
+
+def test_an_executor_that_can_start_no_worker_stops_the_run() -> None:
+    state = RunState(Retry(5))
+    broken = failure("no worker can be started", type="piecework.ExecutorBroken")
+    told = report(hand_out(state, 3), {0: broken, 1: broken, 2: broken})
+    told.worker = ""
+    state.record(told, now=0)
+    assert (state.stopped, state.cancelled, state.failed) == ("broken", 3, 0)
+    assert isinstance(state.error, ExecutorBroken)
+    state.check()
+
+
+def test_a_task_that_raises_broken_executor_itself_has_failed() -> None:
+    state = RunState()
+    state.record(report(hand_out(state, 1), {0: failure(type="piecework.ExecutorBroken")}), now=0)
+    assert (state.stopped, state.failed) == ("", 1)
 
 
 def test_an_input_that_cannot_be_drawn_ends_the_run_with_its_error() -> None:

@@ -227,7 +227,7 @@ def test_a_progress_function_that_raises_is_not_called_again(on: str) -> None:
         raise OSError("no terminal")
 
     run = piecework.map(square, range(100), on=on, progress=broken)
-    with pytest.warns(RuntimeWarning, match="progress raised OSError: no terminal"):
+    with pytest.warns(RuntimeWarning, match="progress raised OSError: no terminal"):  # noqa: PT031  # told at either
         run.wait()
         run.close()
     assert len(calls) == 1
@@ -601,6 +601,31 @@ def test_an_executor_that_was_shut_down_breaks_the_run() -> None:
     summary = run.wait()
     assert summary.stopped == "broken"
     assert summary.inputs == summary.cancelled
+
+
+def refuses() -> None:
+    raise OSError("no database")
+
+
+@pytest.mark.parametrize("kind", [piecework.ThreadExecutor, piecework.ProcessExecutor])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_executor_whose_initializer_fails_breaks_the_run(kind: Any) -> None:
+    with kind(2, initializer=refuses) as executor:
+        run = piecework.map(square, Counted(), on=executor)
+        with pytest.raises(piecework.ExecutorBroken):
+            list(run.results())
+        summary = run.summary
+        assert (summary.stopped, summary.done, summary.failed) == ("broken", 0, 0)
+        assert summary.inputs == summary.cancelled
+
+
+@pytest.mark.parametrize("inner", WAYS)
+def test_runs_nest(on: str, inner: str) -> None:
+    def sum_of_squares(n: int) -> int:
+        return sum(piecework.map(square, range(n), on=inner))
+
+    run = piecework.map(sum_of_squares, [3, 4, 5], on=on, batch_size=1)
+    assert list(run) == [5, 14, 30]
 
 
 # -- bad arguments ----------------------------------------------------------------------------

@@ -15,7 +15,8 @@ Rules:
 3. A task whose worker died under it runs alone next time. The second loss in a row quarantines
    it; with no retries the first loss is its failure.
 4. Once the run is stopped nothing is tried again: what waits for another attempt has failed.
-5. At the end inputs = done + failed + quarantined + cancelled; `check` raises otherwise.
+5. An executor that can start no worker any more stops the run; what it refused is cancelled.
+6. At the end inputs = done + failed + quarantined + cancelled; `check` raises otherwise.
 
 Time and random numbers are passed in, so any order of events can be played in a test.
 """
@@ -27,7 +28,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from piecework.delivery import Piece, cut, each_seconds, inputs_of
-from piecework.errors import PieceworkError, RunHalted
+from piecework.errors import ExecutorBroken, PieceworkError, RunHalted
 from piecework.groups import Failures
 from piecework.record import record
 from piecework.retry import Retry
@@ -170,18 +171,24 @@ class RunState:
         inputs, seconds = inputs_of(report), each_seconds(report)
         failures: dict[int, Failure] = {}
         kept: list[int] = []
+        refusal: Failure | None = None
         for position, index in enumerate(part):
             failure = report.failures.get(report.offset + position)
             if failure is None:
                 if self._succeed(index):
                     kept.append(position)
                 continue
+            if _is_refusal(failure, report):
+                refusal, failure = failure, CANCELLED_FAILURE
             task = Again(index, inputs[position], report.batch.attempt, 0, failure, report.worker)
             final = self._fail(task, seconds[position], now, random)
             if final is not None:
                 failures[position] = final
                 kept.append(position)
-        return [*cut(report, part, kept, failures), *self._halted()]
+        pieces = [*cut(report, part, kept, failures), *self._halted()]
+        if refusal is not None:
+            pieces += self.stop("broken", ExecutorBroken(refusal.message))
+        return pieces
 
     def _succeed(self, index: int) -> bool:
         """A success counts once, from whichever attempt it comes (rules 1 and 2)."""
@@ -345,6 +352,14 @@ CANCELLED_FAILURE = Failure(
     message="never started: the run was stopped before",
     cause="cancelled",
 )
+
+
+def _is_refusal(failure: Failure, report: Report) -> bool:
+    """Whether no worker can be started any more: the executor is broken, not the task."""
+    return not report.worker and ("Broken" in failure.type or _BROKEN in failure.bases)
+
+
+_BROKEN = "concurrent.futures._base.BrokenExecutor"
 
 
 def _attempt(earlier: Again | None) -> int:
