@@ -36,7 +36,7 @@ def coroutines(context: Context) -> tuple[Any, Any, int]:
 def numeric(context: Context) -> tuple[Any, Any, int]:
     import numpy
 
-    count = context.sized(120, 40)
+    count = context.sized(800, 100)
     shuffled = numpy.random.default_rng(1).random(500_000)
     return work.ordered, (shuffled for _ in range(count)), count
 

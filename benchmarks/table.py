@@ -76,7 +76,7 @@ def losses(records: list[dict[str, Any]]) -> list[str]:
                 if sign * (peer["median"] - mine["median"]) > 0:
                     high, low = sorted((peer["median"], mine["median"]), reverse=True)
                     lines.append(
-                        f"- {record['name']}, {section}: {peer['name']} ({peer['setting']}) "
+                        f"- {record['benchmark']}, {section}: {peer['name']} ({peer['setting']}) "
                         f"{report.number(peer['median'])} {unit}, our best {mine['name']} "
                         f"({mine['setting']}) {report.number(mine['median'])}: "
                         f"a factor of {high / max(low, 1e-9):.2f}."
