@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 import piecework
-from piecework.auto import Choice, Sample, Sampling, choose, is_trivial
+from piecework.auto import Choice, Sample, choose
+from piecework.measuring import Crowding, Sampling
+from piecework.trivial import is_trivial
 
 
 def way(sample: Sample, cores: int = 2, **known: Any) -> str:
@@ -105,6 +107,15 @@ def test_a_thread_beside_a_task_tells_whether_it_let_others_run() -> None:
     sleeping = Sampling(time.sleep)(0.05)
     assert sleeping.value is None
     assert sleeping.ticks > 20
+
+
+def test_a_process_nobody_knows_is_taken_as_undisturbed() -> None:
+    assert Crowding().share("process 999999999") == 1.0
+    assert Crowding().share("thread 1") == 1.0
+
+
+def test_the_share_of_a_core_is_a_share() -> None:
+    assert 0 < Crowding().share(f"process {os.getpid()}") <= 1
 
 
 # -- whole runs -------------------------------------------------------------------------------

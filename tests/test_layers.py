@@ -15,7 +15,7 @@ SRC = Path(__file__).parents[1] / "src"
 FLOORS = [
     "errors lean record task retry"
     " codec failures packing shipping byvalue arrival mainspace diagnosis",
-    "batching loop states run groups summary delivery"
+    "batching loop states run groups summary delivery measuring trivial"
     " queues queues.base executors executors.base executors.slot executors.channel executors.cores"
     " executors.blame executors.outbox executors.shared executors.slot_thread",
     "queues.memory feeder options"

@@ -15,13 +15,10 @@ queue. A run that chose inline goes back to processes when its tasks become long
 from __future__ import annotations
 
 import math
-import os
-import threading
-import time
 from collections.abc import Callable
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from piecework.measuring import TICK_SECONDS, TICKS_SHARE, Crowding, Sampled, Sampling
 from piecework.task import Report
 
 if TYPE_CHECKING:
@@ -43,8 +40,6 @@ ENOUGH_SECONDS = 0.01
 CLEARLY_WAITING = 0.8
 ENOUGH_DOUBTFUL = 6  # tasks, where it is neither clear that they wait nor that they compute
 TOO_LONG = 50  # times longer than sending it: inline no more
-TICK_SECONDS = 0.0003
-TICKS_SHARE = 0.3
 SAMPLES = 8
 SAMPLE_SECONDS = 0.01
 PATIENCE_SECONDS = 0.1  # then the other processes start, too, whatever has been learned
@@ -258,140 +253,6 @@ class Prober:
         if seconds > self._too_long:
             why = f"tasks were small at first, now one takes {_duration(seconds)}"
             self._loop.call_soon(self._set_to_work, Choice("processes", why))
-
-
-class Crowding:
-    """How much of the time that a process wanted to compute it got a core.
-
-    Where others want the same cores a task that computes seems to wait. The kernel knows better.
-    """
-
-    def __init__(self) -> None:
-        self._before: dict[str, tuple[int, int]] = {}
-
-    def share(self, worker: str) -> float:
-        """For the process "process 123", since the last call; 1 where nobody knows."""
-        now = _ran_and_waited(worker.rpartition(" ")[2])
-        before = self._before.get(worker, (0, 0))
-        if now is None:
-            return 1.0
-        self._before[worker] = now
-        ran, waited = now[0] - before[0], now[1] - before[1]
-        return max(0.1, ran / (ran + waited)) if ran > 0 and waited >= 0 else 1.0
-
-
-def _ran_and_waited(pid: str) -> tuple[int, int] | None:
-    """Nanoseconds that the threads of a process ran, and were kept waiting for a core."""
-    ran = waited = 0
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
-                one, other, _ = file.read().split()
-            ran, waited = ran + int(one), waited + int(other)
-    except (OSError, ValueError):  # another system than Linux, or a kernel built without it
-        return None
-    return ran, waited
-
-
-# -- does another thread get to run? --------------------------------------------------------------
-
-
-class Sampled(NamedTuple):
-    """A value, and how often another thread got to run while it was made."""
-
-    value: Any
-    ticks: int
-    seconds: float
-
-
-class Sampling:
-    """Calls `fn` with a thread beside it that wakes up as often as it can.
-
-    While C code has let go of the interpreter lock that is every 0.3 ms; while it is held, only
-    when it changes hands, every 5 ms.
-    """
-
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        self.fn = fn
-
-    def __call__(self, item: Any) -> Sampled:
-        ticks, over = 0, False
-
-        def tick() -> None:
-            nonlocal ticks
-            while not over:
-                time.sleep(TICK_SECONDS / 2)
-                ticks += 1
-
-        thread = threading.Thread(target=tick, daemon=True)
-        thread.start()
-        started = time.perf_counter()
-        try:
-            value = self.fn(item)
-        finally:
-            seconds = time.perf_counter() - started
-            over = True
-            thread.join()
-        return Sampled(value, ticks, seconds)
-
-
-# -- functions that need no measuring -------------------------------------------------------------
-
-_HARMLESS = (
-    "CACHE RESUME NOP COPY SWAP POP_TOP PUSH_NULL EXTENDED_ARG "
-    "LOAD_FAST LOAD_FAST_BORROW LOAD_FAST_LOAD_FAST LOAD_FAST_BORROW_LOAD_FAST_BORROW "
-    "LOAD_FAST_CHECK LOAD_FAST_AND_CLEAR STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST "
-    "LOAD_CONST LOAD_SMALL_INT RETURN_VALUE RETURN_CONST BINARY_OP COMPARE_OP IS_OP "
-    "UNARY_NEGATIVE UNARY_NOT UNARY_INVERT TO_BOOL NOT_TAKEN BUILD_TUPLE "
-    "POP_JUMP_IF_FALSE POP_JUMP_IF_TRUE POP_JUMP_IF_NONE POP_JUMP_IF_NOT_NONE "
-    "POP_JUMP_FORWARD_IF_FALSE POP_JUMP_FORWARD_IF_TRUE POP_JUMP_FORWARD_IF_NONE "
-    "POP_JUMP_FORWARD_IF_NOT_NONE JUMP_FORWARD"
-)
-_NUMBERS = (int, float, bool, type(None))
-_OPERATIONS_MAX = 60
-_LOOKED_AT = 100
-
-
-def is_trivial(fn: Any, inputs: Any) -> bool:
-    """Whether `fn` is a few operations on numbers, without a call or a loop.
-
-    It takes less than sending its input would, and can harm nobody: no need to measure it.
-    Powers and shifts are left out, for they can make a number of any size.
-    """
-    code = getattr(fn, "__code__", None)
-    if code is None or len(code.co_code) > 8 * _OPERATIONS_MAX or code.co_flags & 0x2A0:
-        return False
-    constants = [constant for constant in code.co_consts if constant is not fn.__doc__]
-    if not all(type(constant) in _NUMBERS for constant in constants):
-        return False
-    if type(inputs) is range:
-        small = abs(inputs.start) < 1 << 63 and abs(inputs.stop) < 1 << 63
-        return small and _is_harmless(code)
-    if type(inputs) not in (list, tuple) or not inputs:
-        return False
-    some = islice(inputs, _LOOKED_AT)
-    return all(_is_small(value) for value in some) and _is_harmless(code)
-
-
-def _is_small(value: Any) -> bool:
-    return type(value) in (float, bool) or (type(value) is int and abs(value) < 1 << 63)
-
-
-def _is_harmless(code: Any) -> bool:
-    import opcode
-
-    names = _HARMLESS.split()
-    operations = getattr(opcode, "_nb_ops", [])
-    raw = code.co_code
-    for place in range(0, len(raw), 2):
-        name = opcode.opname[raw[place]]
-        if name not in names:
-            return False
-        if name == "BINARY_OP":
-            symbol = operations[raw[place + 1]][1] if raw[place + 1] < len(operations) else "?"
-            if symbol.rstrip("=") not in ("+", "-", "*", "/", "//", "%", "&", "|", "^"):
-                return False
-    return True
 
 
 def _duration(seconds: float) -> str:

@@ -32,6 +32,7 @@ from piecework.reporting import Reporter
 from piecework.retry import Backoff, Retry
 from piecework.run import RunState
 from piecework.task import Batch, Report
+from piecework.trivial import is_trivial
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -158,7 +159,7 @@ def _known(fn: Callable[..., Any], inputs: Any, asked: _Asked) -> tuple[str, str
         return "auto", ""
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         return "threads", "auto chose threads: this interpreter has no lock to wait for"
-    if asked.workers is None and auto.is_trivial(fn, inputs):
+    if asked.workers is None and is_trivial(fn, inputs):
         return (
             "inline",
             "auto chose inline: a few operations on numbers cost less than sending them",
