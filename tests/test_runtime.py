@@ -350,6 +350,20 @@ def test_large_results_are_bounded_in_bytes() -> None:
         assert settled(lambda: source.drawn) * size < 256 << 20
 
 
+def test_large_inputs_of_results_that_nobody_reads_are_bounded_in_bytes() -> None:
+    size, drawn = 4 << 20, 0
+
+    def source() -> Iterator[bytes]:
+        nonlocal drawn
+        while True:
+            drawn += 1
+            yield bytes(size)
+
+    with piecework.map(len, source(), on="threads", workers=2) as run:
+        next(run)
+        assert settled(lambda: drawn) * size < 256 << 20
+
+
 def test_results_flow_while_the_source_blocks() -> None:
     more = threading.Event()
 

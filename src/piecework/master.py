@@ -125,16 +125,16 @@ class Master:
         return settled
 
     def _learn(self, report: Report) -> None:
-        count = len(report.values)
-        if not report.nbytes:
-            report.nbytes = size_of(report.values)
+        batch, count = report.batch, len(report.values)
         seconds = 0.0
         for _, stretch in report.timings:
             seconds += stretch
-        batch = report.batch
-        carried = report.nbytes + batch.nbytes * count // len(batch.payloads)
+        # Inputs are kept until the result is read: they count like the values.
+        arguments = batch.nbytes or size_of(batch.payloads)
+        report.nbytes = report.nbytes or size_of(report.values)
+        report.nbytes += arguments * count // len(batch.payloads)
         if report.timings:
-            self.sizer.record(count, seconds, carried)
+            self.sizer.record(count, seconds, report.nbytes)
         left = self._left[batch.id] = self._left.get(batch.id, 0) - count
         if left <= 0:
             del self._left[batch.id]
