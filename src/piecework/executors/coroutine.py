@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from piecework.task import Batch, Report
 
 WORKERS = 1000
+_BATCHES_AT_ONCE = 8  # enough to refill smoothly, few enough to cost next to nothing
 _numbers = itertools.count()
 
 
@@ -136,6 +137,11 @@ class CoroutineExecutor(Executor):
     @property
     def loop(self) -> Loop:
         return self._on.loop
+
+    @property
+    def together(self) -> int:
+        """How many tasks a batch should have because they run at once, not one after the other."""
+        return max(1, self.slots // _BATCHES_AT_ONCE)
 
     def prepare(
         self, fn: Callable[..., Any], *, star: bool = False, task_timeout: float | None = None
@@ -311,8 +317,7 @@ class LoopPerProcess:
             _coroutines=max(1, -(-slots // processes)),
         )
         self.loop = self._executor.loop
-        self.room = self._executor.room
-        self.submit_batch = self._executor.submit_batch
+        self._batch_size = 1  # of the newest batch
         self.cancel = self._executor.cancel
         self.shutdown = self._executor.shutdown
         self.terminate_workers = self._executor.terminate_workers
@@ -336,6 +341,13 @@ class LoopPerProcess:
 
     def prepare(self, fn: Callable[..., Any], star: bool, task_timeout: float | None) -> Any:
         return self._executor.prepare(self._limited(fn, task_timeout), star=star)
+
+    def room(self) -> int:
+        return -(-self._executor.room() // self._batch_size)
+
+    def submit_batch(self, call: Any, batch: Batch, report: Callable[[Report], None]) -> None:
+        self._batch_size = max(1, len(batch))
+        self._executor.submit_batch(call, batch, report)
 
     def _limited(self, fn: Callable[..., Any], seconds: float | None = None) -> Callable[..., Any]:
         """The time limit travels with the function: the event loop that runs it keeps it."""
