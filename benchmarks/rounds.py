@@ -14,6 +14,7 @@ two rounds cannot be compared, the ratios can.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import statistics
@@ -27,7 +28,7 @@ from typing import Any
 
 import machine
 import report
-from oneway import ANSWER, run_one
+from oneway import ANSWER, SOURCE, run_one
 from work import calibrate
 
 HERE = Path(__file__).resolve().parent
@@ -142,6 +143,8 @@ class Bench:
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
         began = time.time()
         self.source = args.source
+        # As pip does for the peers; where PYTHONDONTWRITEBYTECODE is set every start would compile.
+        compileall.compile_dir(self.source or SOURCE, quiet=2)
         context = Context(args.quick, args.workers, calibrate())
         ways = [
             way
