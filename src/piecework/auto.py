@@ -40,8 +40,7 @@ ENOUGH_SECONDS = 0.01
 CLEARLY_WAITING = 0.8
 ENOUGH_DOUBTFUL = 6  # tasks, where it is neither clear that they wait nor that they compute
 TOO_LONG = 50  # times longer than sending it: inline no more
-SAMPLES = 8
-SAMPLE_SECONDS = 0.01
+SAMPLES = 5
 PATIENCE_SECONDS = 0.1  # then the other processes start, too, whatever has been learned
 
 
@@ -168,6 +167,8 @@ class Prober:
         self._samples.append((len(report.values), wall, report.cpu, nbytes, report.cpu / share))
         if self._enough():
             self._loop.call_soon(self._decide)
+        elif nbytes >= MUCH_BYTES and not self._limited and not self._sampling:
+            self._loop.call_soon(self._sample_threads)
 
     @property
     def _sampling(self) -> bool:
@@ -175,7 +176,8 @@ class Prober:
 
     def _enough(self) -> bool:
         if self._sampling:
-            return len(self._shares) >= SAMPLES or sum(s for _, s in self._shares) > SAMPLE_SECONDS
+            seconds = sum(seconds for _, seconds in self._shares)
+            return len(self._shares) >= SAMPLES or seconds > PATIENCE_SECONDS
         tasks = sum(sample[0] for sample in self._samples)
         wall = sum(sample[1] for sample in self._samples)
         if tasks < 2:
@@ -187,9 +189,12 @@ class Prober:
         return wall >= ENOUGH_SECONDS and clear
 
     def _sample(self) -> Sample:
-        samples = self._samples[1:] or self._samples  # the first task pays for imports and caches
-        tasks = sum(sample[0] for sample in samples)
-        _, wall, cpu, nbytes, busy = (sum(column) / tasks for column in zip(*samples, strict=True))
+        """Of the middle task: the first ones pay for imports, caches and workers that start."""
+        samples = self._samples[1:] or self._samples
+        each = [[value / tasks for value in rest] for tasks, *rest in samples]
+        wall, cpu, nbytes, busy = (
+            sorted(column)[len(each) // 2] for column in zip(*each, strict=True)
+        )
         return Sample(wall, cpu, nbytes, cpu / busy if busy else 1.0)
 
     def _unwrap(self, report: Report) -> None:
@@ -206,19 +211,21 @@ class Prober:
         choice = choose(self._sample(), self._cores, limited=self._limited, gil_free=self._gil_free)
         if choice is not None:
             self._set_to_work(choice)
-        elif not self._sampling:
-            # A few more in the one process, with a thread beside them that tells if it may run.
+        else:
+            self._sample_threads()
+
+    def _sample_threads(self) -> None:
+        """A few more in the one process, with a thread beside them that tells if it may run."""
+        if self._chosen is None and not self._sampling and not self._master.state.stopping:
             executor = self._executor
-            self._samples.clear()
             self._join(executor, executor.prepare(Sampling(self._fn)), owned=False, limit=1)
 
     @property
     def _gil_free(self) -> bool | None:
         if not self._shares:
             return None
-        ticks = sum(ticks for ticks, _ in self._shares)
-        seconds = sum(seconds for _, seconds in self._shares)
-        return ticks * TICK_SECONDS > TICKS_SHARE * seconds
+        # On a crowded machine the other thread is kept from running for other reasons, too.
+        return max(ticks * TICK_SECONDS / seconds for ticks, seconds in self._shares) > TICKS_SHARE
 
     @property
     def _executor(self) -> BatchExecutor:

@@ -74,7 +74,7 @@ class Sampling:
             nonlocal ticks
             while not over:
                 time.sleep(TICK_SECONDS / 2)
-                ticks += 1
+                ticks += not over
 
         thread = threading.Thread(target=tick, daemon=True)
         thread.start()
