@@ -31,6 +31,14 @@ with {executor} as ex:
     for result in ex.map(busy.{task}, [sys.argv[1]] * 2, range(2)):
         pass
 """
+MAP_SCRIPT = """
+import functools, sys
+import piecework
+from tests.faults import busy
+task = functools.partial(busy.{task}, sys.argv[1])
+for value in piecework.map(task, range(2), on="processes", workers=2):
+    pass
+"""
 TASKS = ["hold", "compute", "sleep_in_c", "with_a_child", "ignore_signals"]
 
 
@@ -56,6 +64,25 @@ def _begun(name: str, task: str, gate: Gate, environ: dict[str, str]) -> subproc
     gate.arrived(2)
     assert len(marked(environ)) >= 3
     return process
+
+
+def _begun_map(task: str, gate: Gate, environ: dict[str, str]) -> subprocess.Popen[str]:
+    process = start(MAP_SCRIPT.format(task=task), environ, gate.path)
+    gate.arrived(2)
+    return process
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_map_that_is_ended_leaves_no_process(
+    number: int, task: str, gate: Gate, environ: dict[str, str]
+) -> None:
+    process = _begun_map(task, gate, environ)
+    os.killpg(process.pid, number)
+    left = all_gone(environ, 3 if number == signal.SIGINT else 1)
+    _finish(process)
+    assert left == []
+    assert process.returncode == -number
 
 
 def _finish(process: subprocess.Popen[str]) -> tuple[str, str]:
