@@ -13,9 +13,12 @@ from piecework.executors.roster import Roster
 from piecework.executors.slot import CLAIMED
 from piecework.executors.work import Stretch
 from piecework.executors.worker_process import Line
+from piecework.lean import suppress
 from piecework.loop import Loop, Timer
 
 IDLE_SECONDS = 0.001
+AGAIN_SECONDS = 0.005
+START_SECONDS = 0.02  # work that is worth starting another worker for
 STORE_SECONDS = 0.0002  # far longer than a processor holds back a store
 
 
@@ -47,17 +50,25 @@ class Balancer:
             for line in worker.lines
             if not line.sent
         )
-        if not idle:
-            return
         victims = [line for line in self._roster.lines() if line.worker.serving and line.unstarted]
         victims.sort(key=lambda line: line.unstarted, reverse=True)
+        if not idle:
+            self._hire(victims)
         for line in victims[:idle]:
             if not line.soon_done(IDLE_SECONDS):
                 self.take_back(line, max(1, line.unstarted // 2))
         for worker in self._roster.workers.values():
             worker.look()
-        if victims:
-            self._timer = self._loop.call_later(5 * IDLE_SECONDS, self._balance)
+        if self._crowded():  # also for a claim that is lowered when its task takes long: watch.py
+            self._timer = self._loop.call_later(AGAIN_SECONDS, self._balance)
+
+    def _hire(self, victims: list[Line]) -> None:
+        """One batch may be all there is, and at one slot: another worker may be worth its start."""
+        starting = any(not worker.ready for worker in self._roster.workers.values())
+        worth_it = any(not line.soon_done(START_SECONDS) for line in victims)
+        if worth_it and not starting and self._roster.vacancies > 0:
+            with suppress(OSError):  # the workers that there are do the work
+                self._roster.start()
 
     def take_back(self, line: Line, count: int) -> None:
         """Take back the last `count` tasks of the line, as far as it does not start them now."""

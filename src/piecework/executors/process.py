@@ -226,6 +226,8 @@ class ProcessExecutor(Executor):
         from piecework import codec
         from piecework.executors.work import Call
 
+        if not callable(fn):
+            raise UsageError(f"{fn!r} is not callable. Give a function.")
         data = codec.dumps(fn, what="fn")
         call = Call(data, star=star, limit=task_timeout or self._engine.singles.limit)
         self._engine.track(call)

@@ -9,7 +9,8 @@ costs about 0.1 µs here, so nothing in it is done per task that can be done per
 a list for a thread). Every task has a sequence number, unique in its slot and growing.
 
     CURRENT     the task that runs now; 0 where none does       written by the slot
-    CLAIMED     end of the claimed stride: all below is ours    written by the slot
+    CLAIMED     end of the claimed stride: all below is ours    written by the slot; lowered
+                                                                only for a task that takes long
     PHASE       what a death now would mean                     written by the slot
     CHECKED     below it, what was taken back is known here     written by the slot
     FLUSHING    1 while finished results are sent for it        written by the listener
@@ -71,6 +72,8 @@ class Slot:
         self._cpu = 0.0
         self._lock = threading.Lock()  # flush_finished comes from another thread
         self._stride = 1
+        self._stride_items: list[Any] = []
+        self._stride_first = 0
 
     def run(
         self, fn: Callable[..., Any], items: Sequence[Any], first: int, *, star: bool = False
@@ -83,25 +86,49 @@ class Slot:
         self._cpu = time.thread_time()
         words[PHASE] = RUNNING
         while done < total:
-            stop = min(done + self._stride, total)
-            words[CLAIMED] = first + stop
-            if words[SKIP_FROM] < first + stop and words[SKIP_TO] > first + done:
-                taken = max(words[SKIP_FROM] - first, done)
-                if taken == done:
-                    end = min(words[SKIP_TO] - first, total)
-                    self.flush()
-                    self._skip(first + done, end - done)
-                    self._first = first + end
-                    done = end
-                    words[CHECKED] = first + done
-                    continue
-                stop = taken
-                words[CLAIMED] = first + stop
-            words[CHECKED] = first + stop
-            done = self._run_stride(fn, items[done:stop], first + done, star) - first
+            stop = self._claim(items, first, done)
+            if stop == done:
+                end = min(words[SKIP_TO] - first, total)
+                self.flush()
+                self._skip(first + done, end - done)
+                self._first = first + end
+                done = end
+                words[CHECKED] = first + done
+                continue
+            done = self._run_stride(fn, self._stride_items, first + done, star) - first
         self.flush()
         words[CURRENT] = 0
         words[PHASE] = IDLE
+
+    def _claim(self, items: Sequence[Any], first: int, done: int) -> int:
+        """Claim the next stride: its end; `done` where what follows was taken back."""
+        words = self.words
+        stop = min(done + self._stride, len(items))
+        with self._lock:
+            words[CLAIMED] = first + stop
+            if words[SKIP_FROM] < first + stop and words[SKIP_TO] > first + done:
+                stop = max(words[SKIP_FROM] - first, done)
+                words[CLAIMED] = first + stop
+            if stop > done:
+                words[CHECKED] = first + stop
+            self._stride_items = list(items[done:stop])
+            self._stride_first = first + done
+        return stop
+
+    def shorten(self) -> None:
+        """Claim no more than what runs and the one after it; from another thread.
+
+        The rest of the stride may then be taken back while a long task runs. The loop over the
+        stride ends where its list does, and what is left is claimed anew.
+        """
+        words = self.words
+        with self._lock:
+            current = words[CURRENT]
+            keep = current + 2 - self._stride_first  # the next one may have been fetched already
+            if 2 <= keep < len(self._stride_items):
+                del self._stride_items[keep:]
+                if words[CURRENT] == current:  # else it goes on, and no claim is lowered
+                    words[CLAIMED] = current + 2
 
     def _run_stride(
         self, fn: Callable[..., Any], items: Sequence[Any], first: int, star: bool
@@ -126,6 +153,7 @@ class Slot:
             append(None)
             number += 1
         item = items = ()
+        self._stride_items = []
         now = time.perf_counter()
         self._note(number - first, now - started)
         if now - self._flushed_at > FLUSH_SECONDS:

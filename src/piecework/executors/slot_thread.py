@@ -177,6 +177,7 @@ def listen(control: socket.socket, slots: list[SlotThread]) -> None:
             die()
         elif data == _FLUSH:
             for slot in slots:
+                slot.slot.shorten()
                 with suppress(OSError):
                     slot.slot.flush_finished()
         elif data == _DUMP:

@@ -60,6 +60,7 @@ class Watch:
             if not line.worker.doomed:
                 line.worker.timed_out = (line.number, line.seen)
                 self._roster.end(line.worker, "timeout")
-        elif line.seen > line.sent[0].first and line.asked != line.seen:
-            line.asked = line.seen  # what finished before it waits behind it
+        elif line.outstanding > 1 and line.asked != line.seen:
+            # It takes long: what finished before it is sent, what waits behind may be taken back.
+            line.asked = line.seen
             line.worker.tell(b"F")
