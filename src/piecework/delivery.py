@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 from piecework.record import record
@@ -80,20 +81,19 @@ class Piece:
 
     def results(self) -> Iterator[Result]:
         """Each task as the user sees it."""
-        seconds = _each(self.timings, len(self.values))
-        rows = zip(self.values, self.inputs, seconds, strict=True)
-        for position, (value, input, took) in enumerate(rows):
-            failure = self.failures.get(position)
-            yield Result(
-                index=self.start + position,
-                input=input,
-                ok=failure is None,
-                value=value,
-                failure=failure,
-                seconds=took,
-                attempt=self.attempt,
-                worker=self.worker,
-            )
+        count = len(self.values)
+        failures = [self.failures.get(position) for position in range(count)]
+        return map(
+            Result,
+            range(self.start, self.start + count),
+            self.inputs,
+            [failure is None for failure in failures],
+            self.values,
+            failures,
+            _each(self.timings, count),
+            repeat(self.attempt),
+            repeat(self.worker),
+        )
 
 
 class Unread:
