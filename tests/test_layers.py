@@ -13,7 +13,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 
 FLOORS = [
-    "errors lean record task retry"
+    "errors lean record spin task retry"
     " codec failures packing shipping byvalue arrival mainspace diagnosis",
     "batching loop states run groups summary delivery measuring trivial"
     " queues queues.base executors executors.base executors.slot executors.channel executors.cores"
@@ -21,6 +21,7 @@ FLOORS = [
     "queues.memory feeder options"
     " executors.thread executors.inline executors.ordered executors.mapping executors.work"
     " executors.coroutine executors.coroutine_child executors.coroutine_slots executors.event_loop"
+    " executors.coroutine_calls executors.coroutine_loops"
     " executors.process executors.engine executors.roster executors.balance executors.watch"
     " executors.boot executors.deaths executors.results executors.worker_process executors.launcher"
     " executors.spawning"

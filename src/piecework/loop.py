@@ -32,6 +32,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from piecework.lean import signal  # the standard one wraps each handler in enums: ten times slower
+from piecework.spin import Spin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ _HELD = tuple(
 )
 _FOREVER = float("inf")
 _SLACK = 0.005  # how much later than meant a timer may run when a driver has just left
-_SPIN_SECONDS = 50e-6  # look that long before sleeping: waking a sleeper takes about as long
 
 
 class Timer:
@@ -122,7 +122,7 @@ class Loop:
 
     def __init__(self, name: str = "piecework", *, spin: bool = False) -> None:
         self.name = name
-        self._spin_seconds = _SPIN_SECONDS if spin else 0.0
+        self._spin = Spin() if spin else None
         self.lock = threading.RLock()
         self.on_error: Callable[[BaseException], None] = _reraise
         self.on_fork: Callable[[], None] = _nothing
@@ -234,7 +234,7 @@ class Loop:
                 left = until - time.monotonic()
                 if left <= 0 or self.closed:
                     return False
-                self._turn(left, self._spin_seconds)
+                self._turn(left, self._spin)
             return True
         finally:
             self._stop_driving()
@@ -262,9 +262,9 @@ class Loop:
             elif self._timers and self._timers[0].when < self._thread_until - _SLACK:
                 self.wake()
 
-    def _turn(self, longest: float, spin: float = 0.0) -> None:
+    def _turn(self, longest: float, spin: Spin | None = None) -> None:
         """Wait at most `longest` seconds for something to do, and do it."""
-        events = self._spin(spin) if spin else None
+        events = self._look(spin) if spin is not None else None
         if not events:
             events = self._inner.select(self._wait_seconds(longest))
         with self.lock:
@@ -287,12 +287,12 @@ class Loop:
             with self.lock:
                 self._turned.notify_all()
 
-    def _spin(self, seconds: float) -> list[tuple[selectors.SelectorKey, int]]:
-        """Look without sleeping, giving way to the worker that may share this processor."""
-        select, give_way, clock = self._inner.select, os.sched_yield, time.perf_counter
-        until = clock() + seconds
-        while not (events := select(0)) and not self._soon and clock() < until:
-            give_way()
+    def _look(self, spin: Spin) -> list[tuple[selectors.SelectorKey, int]]:
+        """Look without sleeping."""
+        select = self._inner.select
+        spin.begin()
+        while not (events := select(0)) and not self._soon and spin.goes_on():
+            pass
         return events
 
     def run_after(self) -> None:

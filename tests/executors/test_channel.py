@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from piecework.executors import channel, shared
 from piecework.executors.channel import FIRST_READ, FrameReader, Outbox, encode, send_all
+from piecework.spin import Spin
 
 
 class Ends:
@@ -146,13 +147,13 @@ def test_the_end_of_the_stream_is_zero_bytes(ends: Ends) -> None:
     assert ends.reader.fill() == 10
     assert ends.reader.fill() == 0
     assert list(ends.reader.frames()) == []
-    assert ends.reader.await_more(0.001) == 0
+    assert ends.reader.await_more(Spin()) == 0
 
 
 def test_awaiting_more_sleeps_until_it_comes(ends: Ends) -> None:
     timer = threading.Timer(0.02, ends.ours.sendall, encode(channel.STOP))
     timer.start()
-    assert ends.reader.await_more(0.0001) == channel.HEADER.size
+    assert ends.reader.await_more(Spin()) == channel.HEADER.size
     timer.join()
     assert [frame.kind for frame in ends.reader.frames()] == [channel.STOP]
 

@@ -455,13 +455,13 @@ def test_nothing_is_taken_after_shutdown(mode: Mode) -> None:
 
 def test_shutdown_cancels_what_has_not_started(mode: Mode, gate: Gate) -> None:
     executor = mode.make(1)
-    running = executor.submit(mode.tasks.hold, gate.path, "running")
-    gate.arrived(1)
+    running = [executor.submit(mode.tasks.hold, gate.path, n) for n in range(executor.slots)]
+    gate.arrived(executor.slots)
     waiting = [executor.submit(mode.tasks.square, n) for n in range(50)]
     executor.shutdown(wait=False, cancel_futures=True)
     gate.open()
     executor.shutdown(wait=True)
-    assert running.result(PATIENCE) == "running"
+    assert [future.result(PATIENCE) for future in running] == list(range(executor.slots))
     assert sum(future.cancelled() for future in waiting) > 40
     assert all(future.done() for future in waiting)
 

@@ -8,15 +8,14 @@ take with it. The worker blocks on it; the master never does.
 
 from __future__ import annotations
 
-import os
 import struct
-import time
 from collections import deque
 from collections.abc import Iterator
 
 from piecework.executors.shared import ArenaReader, ArenaWriter
 from piecework.lean import socket
 from piecework.record import record
+from piecework.spin import Spin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,24 +99,20 @@ class FrameReader:
         self._end += count
         return count
 
-    def await_more(self, seconds: float) -> int:
-        """As `fill`, on a blocking socket, but look for so long before sleeping.
-
-        A round trip is mostly the time that sleepers take to wake: 60 µs of 100.
-        """
+    def await_more(self, spin: Spin) -> int:
+        """As `fill`, on a blocking socket, but look for a little before sleeping."""
         self._make_room()
         room = self._view[self._end :]
-        receive, give_way, clock = self._sock.recv_into, os.sched_yield, time.perf_counter
-        until = clock() + seconds
+        receive = self._sock.recv_into
+        spin.begin()
         while True:
             try:
                 count = receive(room, 0, socket.MSG_DONTWAIT)
                 break
             except BlockingIOError:
-                if clock() > until:
+                if not spin.goes_on():
                     count = receive(room)
                     break
-            give_way()
         self._end += count
         return count
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from piecework import codec
 from piecework.executors import channel
-from piecework.executors.coroutine_slots import CoroutineSlots, Limited, end_loop, process_loop
+from piecework.executors.coroutine_calls import Limited, end_loop, process_loop
+from piecework.executors.coroutine_slots import CoroutineSlots
 from piecework.executors.outbox import Outcome, position_of, stretches_of, timings_of
 from piecework.executors.slot_thread import Channel, SlotThread, die, listen
 from piecework.failures import failure_from

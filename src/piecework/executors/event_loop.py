@@ -23,7 +23,8 @@ from typing import Any
 import concurrent.futures.thread  # isort: skip  # noqa: F401
 
 from piecework.errors import ExecutorBroken, UsageError
-from piecework.executors.coroutine_slots import CoroutineSlots, Submitted, Work, contained, end_loop
+from piecework.executors.coroutine_calls import Submitted, contained, end_loop
+from piecework.executors.coroutine_slots import CoroutineSlots, Work
 
 _AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"

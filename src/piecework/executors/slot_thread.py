@@ -16,6 +16,7 @@ from piecework.executors import channel, shared
 from piecework.executors.slot import CURRENT, DECODING, IDLE, LOADED, LOADING, PHASE, WORDS, Slot
 from piecework.failures import failure_from
 from piecework.lean import pickle, signal, socket, suppress
+from piecework.spin import Spin
 from piecework.task import Failure
 
 TYPE_CHECKING = False
@@ -26,7 +27,6 @@ _BASIC = frozenset({int, float, str, bytes, bool, type(None), complex})
 """Types whose pickling and unpickling cannot fail: a whole list of them goes in one go."""
 
 _FLUSH, _DUMP = b"F", b"D"
-_SPIN_SECONDS = 50e-6  # a worker that has just answered is often asked again at once
 
 
 class Channel:
@@ -113,14 +113,14 @@ class SlotThread:
             os._exit(70)
 
     def _serve(self) -> None:
-        frames = self.line.frames
+        frames, spin = self.line.frames, Spin()
         while True:
             for frame in frames.frames():  # some came together with the setup
                 if frame.kind == channel.STOP:
                     return
                 self._do(frame)
                 del frame
-            if not frames.await_more(_SPIN_SECONDS):
+            if not frames.await_more(spin):
                 die()
 
     def _do(self, frame: channel.Frame) -> None:
