@@ -5,8 +5,9 @@
                                  └─▶ LoopPerProcess: the engine of ProcessExecutor, whose workers
                                      run an event loop each (coroutine_child.py)
 
-Both are in coroutine_loops.py. The thread knows nothing of the executor, only of its `EventLoop`: an executor that nobody holds
-any more is collected, and its event loop ends when what it was given has ended.
+Both are in coroutine_loops.py. The thread knows nothing of the executor, only of its `EventLoop`:
+an executor that nobody holds any more is collected, and its event loop ends when what it was given
+has ended.
 """
 
 from __future__ import annotations
