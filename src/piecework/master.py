@@ -33,7 +33,7 @@ from piecework.task import Batch, Report
 
 WINDOW_MIN = 1000
 WINDOW_BATCHES = 8  # a slot
-WINDOW_MAX = 1 << 17  # of the tiniest tasks: some 10 MB of small values
+WINDOW_MAX = 1 << 16  # of the tiniest tasks: some 5 MB of small values
 WINDOW_WAITING = 16  # times wider while the consumer waits for one slow task before the others
 UNREAD_BYTES = 128 << 20
 
@@ -193,7 +193,8 @@ class Master:
         ahead for the one after it."""
         total, drawn, window = self.state.total, self.state.drawn, self.window
         size = self.sizer.next(None if total is None else max(0, total - drawn))
-        size = max(1, min(size, window // (4 * self.sizer.slots)))
+        if not self.sizer.at_once:
+            size = max(1, min(size, window // (4 * self.sizer.slots)))
         room = window - (drawn - self._read)
         if self.unread.nbytes > UNREAD_BYTES or (room < size and self.state.running):
             return 0, 0
@@ -205,6 +206,8 @@ class Master:
         """How many tasks may be drawn and not read."""
         if self._buffersize is not None:
             return self._buffersize
+        if self.sizer.at_once:  # so many run, and as many are read
+            return max(WINDOW_MIN, 4 * self.sizer.slots)
         size = WINDOW_BATCHES * self.sizer.slots * self.sizer.next()
         size = max(WINDOW_MIN, min(size, WINDOW_MAX))
         return size * WINDOW_WAITING if self.ordered and self.awaited else size
