@@ -103,3 +103,13 @@ def test_a_guess_never_runs_the_users_code() -> None:
             raise AssertionError
 
     assert size_of([Hostile()]) > 0
+
+
+def test_what_runs_side_by_side_is_sized_by_number() -> None:
+    sizer = Sizer(10_000, at_once=True)
+    assert sizer.next() == 1000
+    sizer.record(1000, 100.0)
+    assert sizer.next() == 1000, "the duration of a coroutine says nothing"
+    assert sizer.next(left=30) == 30
+    assert Sizer(100, at_once=True).next() == 25
+    assert Sizer(1, at_once=True).next() == 1

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BATCH_SECONDS = 0.004
 BATCH_SECONDS_MIN = 0.0005  # below that, sending costs more than another slot could win
 BATCH_BYTES = 1 << 20
+BATCH_AT_ONCE = 1000  # coroutines in a batch
 BATCH_TASKS = 1 << 13  # by then what a batch costs is 10 ns a task
 GROWTH = 8
 _MEMORY = 0.7  # weight of all earlier reports against the newest one
@@ -30,11 +31,16 @@ _SHARES = 3  # near the end a slot gets a third of its share, so that all end to
 
 
 class Sizer:
-    """Says how many tasks the next batch has; `fixed` overrides all that was learned."""
+    """Says how many tasks the next batch has; `fixed` overrides all that was learned.
 
-    def __init__(self, slots: int, *, fixed: int | None = None) -> None:
+    With `at_once` the tasks of a batch run beside each other, as coroutines do: then their
+    duration says nothing, and a batch has a quarter of the slots' worth of them.
+    """
+
+    def __init__(self, slots: int, *, fixed: int | None = None, at_once: bool = False) -> None:
         self.slots = slots
         self.fixed = fixed
+        self.at_once = at_once
         self._tasks = 0.0  # the three are sums that fade: a workload may change on its way
         self._seconds = 0.0
         self._bytes = 0.0
@@ -62,6 +68,9 @@ class Sizer:
         """Tasks in the next batch, where `left` inputs remain (None: unknown); at least 1."""
         if self.fixed is not None:
             return self.fixed
+        if self.at_once:
+            size = min(-(-self.slots // 4), BATCH_AT_ONCE)
+            return max(1, size if left is None else min(size, left))
         if not self._tasks:
             return 1
         size = min(self._worth(BATCH_SECONDS), self._largest * GROWTH, BATCH_TASKS)

@@ -99,7 +99,8 @@ def map(
     tasks: MemoryQueue[Batch] = MemoryQueue(1)
     results: MemoryQueue[Report] = MemoryQueue()
     loop = executor.loop
-    sizer = Sizer(executor.slots, fixed=batch_size)
+    at_once = executor.name == "coroutines"
+    sizer = Sizer(executor.slots, fixed=batch_size, at_once=at_once)
     master = Master(state, tasks, results, loop, sizer, buffersize=buffersize)
     crew = Crew(tasks, results, loop, partial(_broken, master))
     crew.why = why
