@@ -16,10 +16,12 @@ import threading
 import types
 import weakref
 from collections.abc import Callable
-from typing import Any
 
-from piecework.errors import UsageError
 from piecework.mainspace import ABSENT, Origin, Placed, content_sum, install, is_due, main_names
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 VERSION = sys.version_info[:2]  # code that was marshalled by another one does not run
 
@@ -39,6 +41,8 @@ def make_function(
     """The bare function; `space` is True for `__main__`, a module's name, or its globals."""
     if version != VERSION:
         theirs, ours = (".".join(map(str, each)) for each in (version, VERSION))
+        from piecework.errors import UsageError
+
         raise UsageError(
             f"function {name!r} was sent by value from Python {theirs} and cannot run on {ours}. "
             "Use one version on both sides, or put the function into a module that both import."

@@ -7,7 +7,6 @@ functions of `arrival`, which put it together again.
 from __future__ import annotations
 
 import builtins
-import dis
 import functools
 import itertools
 import marshal
@@ -15,10 +14,13 @@ import sys
 import types
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from piecework import arrival
 from piecework.mainspace import CONTENT_FREE, MAIN_NAMES, Origin
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CACHED = type(functools.lru_cache(lambda: None))
 _GLOBAL_OPS = frozenset(
@@ -216,11 +218,15 @@ def _content(cell: types.CellType) -> Any:
 @functools.lru_cache(maxsize=512)
 def names_used(code: types.CodeType) -> tuple[str, ...]:
     """Every global name that the code or a function inside it reads or writes, once each."""
-    found = {
-        instruction.argval: None
-        for instruction in dis.get_instructions(code)
-        if instruction.opname in _GLOBAL_OPS
-    }
+    found: dict[str, None] = {}
+    if code.co_names:
+        import dis  # 2 ms, which a function without names is spared
+
+        found = {
+            instruction.argval: None
+            for instruction in dis.get_instructions(code)
+            if instruction.opname in _GLOBAL_OPS
+        }
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
             found |= dict.fromkeys(names_used(const))

@@ -18,12 +18,15 @@ import sys
 import types
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 from piecework import arrival
 from piecework.byvalue import ByValue, on_top
 
-InBand = Callable[[pickle.PickleBuffer], Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    InBand = Callable[[pickle.PickleBuffer], Any]
 
 
 def all_in_band() -> None:
