@@ -78,9 +78,10 @@ class Supervisor:
 
     def close(self) -> None:
         self.sock.close()
-        if self.pid:
-            os.waitpid(self.pid, 0)
-            self.pid = 0
+        with watched(self.pid) as handles:
+            if not all_end(handles):
+                os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
         for worker in self.workers.values():
             worker.close()
         self.loop.close()
@@ -167,7 +168,7 @@ def test_what_a_killed_worker_had_started_ends_with_it(made: Supervisor, pipe: P
     made.run(1, tasks.start_a_child, str(pipe))
     child = read_pid(pipe)
     with watched(child) as handles:
-        os.kill(worker, signal.SIGSEGV)
+        os.kill(worker, signal.SIGUSR1)
         assert all_end(handles)
 
 
