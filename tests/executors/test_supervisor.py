@@ -99,12 +99,11 @@ def watched(*pids: int) -> Iterator[list[int]]:
 
 
 def all_end(handles: list[int]) -> bool:
-    waiting = set(handles)
-    while waiting:
-        ended, _, _ = select.select(waiting, [], [], PATIENCE)
-        if not ended:
+    for handle in handles:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        if not poll.poll(PATIENCE * 1000):
             return False
-        waiting -= set(ended)
     return True
 
 
