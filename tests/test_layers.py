@@ -27,7 +27,7 @@ FLOORS = [
     " executors.spawning"
     " executors.supervisor executors.child executors.verdicts executors.future",
     "worker master crew auto",
-    "reporting handle runtime",
+    "reporting handle wiring runtime",
     "extract extract.pattern extract.plan extract.rows extract.job",
     "cli cli.app cli.options cli.target cli.inputs cli.values cli.output cli.progress cli.text"
     " cli.drive cli.map cli.extract cli.version __main__",

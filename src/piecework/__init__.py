@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from piecework.executors.coroutine import CoroutineExecutor
     from piecework.executors.process import ProcessExecutor
     from piecework.executors.thread import ThreadExecutor
+    from piecework.handle import Run
     from piecework.retry import Backoff
-    from piecework.runtime import Run, map
+    from piecework.runtime import map
     from piecework.summary import Progress, Summary
     from piecework.task import Failure, Result
 
@@ -68,7 +69,7 @@ _HOMES = {
     "ProcessExecutor": "executors.process",
     "Progress": "summary",
     "Result": "task",
-    "Run": "runtime",
+    "Run": "handle",
     "Summary": "summary",
     "ThreadExecutor": "executors.thread",
     "map": "runtime",

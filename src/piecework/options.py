@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from piecework.errors import UsageError
-from piecework.run import Halt
+
+if TYPE_CHECKING:
+    from piecework.run import Halt
 
 WAYS = ("threads", "processes", "coroutines", "inline", "auto")
 WORKERS_MAX = {"threads": 10_000, "processes": 1_000, "coroutines": 10_000_000, "inline": 1}
@@ -124,6 +126,8 @@ def halt_from(halt: object) -> Halt | None:
     """`"5%"`: a share of the finished tasks; `100`: a number of failures."""
     if halt is None:
         return None
+    from piecework.run import Halt  # not for every start
+
     if isinstance(halt, int) and not isinstance(halt, bool) and halt >= 1:
         return Halt(count=halt)
     if isinstance(halt, str) and halt.endswith("%"):

@@ -4,42 +4,31 @@
                 ▲                        │
                 └────── MemoryQueue ◀────┘        all of it turned by the executor's loop
 
-The only file that names concrete classes. Nothing that is wired here refers to the Run: when the
-user drops it, it is collected, and what it started is ended.
+The arguments are checked, the way to run is chosen and its executor made; wiring.py does the rest.
+The two are the only files that name concrete classes.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
-import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from piecework import auto, options
-from piecework.batching import Sizer
-from piecework.crew import Crew
-from piecework.errors import DeadlineExceeded, UsageError
-from piecework.executors.base import BatchExecutor
-from piecework.executors.cores import cores
-from piecework.feeder import Feeder, Swift, is_swift, known_length
-from piecework.handle import Run
-from piecework.loop import Loop
-from piecework.master import Master
-from piecework.queues.memory import MemoryQueue
-from piecework.reporting import Reporter
+from piecework import options
+from piecework.errors import UsageError
 from piecework.retry import Backoff, Retry
-from piecework.run import RunState
-from piecework.task import Batch, Report
 from piecework.trivial import is_trivial
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
+    from piecework.auto import Choice
+    from piecework.executors.base import BatchExecutor
+    from piecework.handle import Run
     from piecework.summary import Progress
 
-__all__ = ["Run", "map"]
+__all__ = ["map"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -95,36 +84,25 @@ def map(
     way, why = _way(fn, inputs, on, asked)
     executor = on if not isinstance(on, str) else _executor(way, asked)
     call = _prepared(fn, executor, asked, owned=executor is not on)
-    state = RunState(retry, halt=stop_at, total=known_length(inputs))
-    tasks: MemoryQueue[Batch] = MemoryQueue(1)
-    results: MemoryQueue[Report] = MemoryQueue()
-    loop = executor.loop
-    at_once = executor.name == "coroutines"
-    sizer = Sizer(executor.slots, fixed=batch_size, at_once=at_once)
-    master = Master(state, tasks, results, loop, sizer, buffersize=buffersize)
-    crew = Crew(tasks, results, loop, partial(_broken, master))
-    crew.why = why
-    crew.here = executor.name == "inline"
+    # Only now: a supervisor boots meanwhile, and most of a short run is its start.
+    from piecework.wiring import Wiring
+
+    owned = executor is not on
+    wiring = Wiring(executor, call, owned=owned, why=why)
+    wiring.state(retry, halt=stop_at, inputs=inputs, batch_size=batch_size, buffersize=buffersize)
     if way == "auto":
-        _prober(fn, asked, master, crew, loop).start(executor, call)
+        wiring.probe(fn, partial(_chosen, fn, asked), asked.workers, asked.task_timeout is not None)
     else:
-        crew.join(executor, call, owned=executor is not on)
-    _feed(inputs, master, crew)
-    reporter = Reporter(master, crew, loop, name, progress)
-    master.on_stop = crew.stop
-    master.on_finish = partial(_finished, reporter, crew, loop)
-    run: Run[R] = Run(master, crew, loop, reporter)
-    _stop_at_exit(run, executor.name)
-    reporter.start()
-    if deadline is not None:
-        error = DeadlineExceeded(
-            f"the deadline of {deadline:g} s passed: what was finished is kept"
-        )
-        master.stop_after(deadline, "deadline", error, kill=True)
-    master.soon()
-    if not crew.here:
-        loop.start()
-    return run
+        wiring.join()
+    return wiring.run(name, progress, deadline)
+
+
+def _chosen(fn: Callable[..., Any], asked: _Asked, choice: Choice) -> tuple[BatchExecutor, Any]:
+    """What "auto" has chosen, made."""
+    workers = asked.workers or choice.workers
+    chosen = asked._replace(workers=workers, threads=max(asked.threads, choice.threads))
+    executor = _executor(choice.way, chosen)
+    return executor, _prepared(fn, executor, chosen, owned=True)
 
 
 class _Asked(NamedTuple):
@@ -168,21 +146,6 @@ def _known(fn: Callable[..., Any], inputs: Any, asked: _Asked) -> tuple[str, str
     return "auto", ""
 
 
-def _prober(
-    fn: Callable[..., Any], asked: _Asked, master: Master, crew: Crew, loop: Loop
-) -> auto.Prober:
-    def make(choice: auto.Choice) -> tuple[BatchExecutor, Any]:
-        workers = asked.workers or choice.workers
-        chosen = asked._replace(workers=workers, threads=max(asked.threads, choice.threads))
-        executor = _executor(choice.way, chosen)
-        return executor, _prepared(fn, executor, chosen, owned=True)
-
-    limited = asked.task_timeout is not None
-    return auto.Prober(
-        master, crew, loop, fn, make, cores=asked.workers or cores(), limited=limited
-    )
-
-
 def _prepared(
     fn: Callable[..., Any], executor: BatchExecutor, asked: _Asked, *, owned: bool
 ) -> Any:
@@ -210,48 +173,3 @@ def _executor(way: str, asked: _Asked) -> BatchExecutor:
     from piecework.executors.process import ProcessExecutor
 
     return ProcessExecutor(asked.workers, asked.mp_context, threads=asked.threads)
-
-
-def _feed(inputs: Iterable[Any], master: Master, crew: Crew) -> None:
-    """Give the master its source: the loop draws by itself only what cannot block."""
-    if is_swift(inputs):
-        master.source = Swift(inputs)
-        return
-    feeder = Feeder(inputs, master.soon)
-    master.source = feeder
-    if not crew.here:
-        feeder.start()
-    else:
-        crew.feeder = feeder
-
-
-def _broken(master: Master, error: BaseException) -> None:
-    """The executor takes no batches any more."""
-    master.stop("broken", error)
-
-
-def _finished(reporter: Reporter, crew: Crew, loop: Loop) -> None:
-    reporter.finish()
-    if not crew.here:
-        loop.after(crew.free)
-
-
-_live: weakref.WeakSet[Run[Any]] = weakref.WeakSet()
-_at_exit: set[str] = set()
-
-
-def _stop_at_exit(run: Run[Any], kind: str) -> None:
-    """A run that is left over when the interpreter ends is ended, not finished.
-
-    Executors finish what they were given at exit; this must come before, and the handlers run in
-    reverse order, so one is registered after the first executor of each kind.
-    """
-    _live.add(run)
-    if kind not in _at_exit:
-        _at_exit.add(kind)
-        threading._register_atexit(_stop_all)  # type: ignore[attr-defined]
-
-
-def _stop_all() -> None:
-    for run in list(_live):
-        run.close()

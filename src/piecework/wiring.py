@@ -1,0 +1,156 @@
+"""Wires queues, executor, worker and master into a Run; what `piecework.map` does second.
+
+Nothing that is wired here refers to the Run: when the user drops it, it is collected, and what it
+started is ended.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from piecework import auto
+from piecework.batching import Sizer
+from piecework.crew import Crew
+from piecework.errors import DeadlineExceeded
+from piecework.executors.cores import cores
+from piecework.feeder import Feeder, Swift, is_swift, known_length
+from piecework.handle import Run
+from piecework.loop import Loop
+from piecework.master import Master
+from piecework.queues.memory import MemoryQueue
+from piecework.reporting import Reporter
+from piecework.retry import Retry
+from piecework.run import Halt, RunState
+from piecework.task import Batch, Report
+
+if TYPE_CHECKING:
+    from piecework.executors.base import BatchExecutor
+    from piecework.summary import Progress
+
+
+class Wiring:
+    """The parts of one run: first its `state`, then who works (`join` or `probe`), then `run`."""
+
+    def __init__(self, executor: BatchExecutor, call: Any, *, owned: bool, why: str) -> None:
+        self._executor = executor
+        self._call = call
+        self._owned = owned
+        self._why = why
+        self._loop: Loop = executor.loop
+
+    def state(
+        self,
+        retry: Retry,
+        *,
+        halt: Halt | None,
+        inputs: Iterable[Any],
+        batch_size: int | None,
+        buffersize: int | None,
+    ) -> None:
+        """The account, the queues and the master between them."""
+        executor, loop = self._executor, self._loop
+        state = RunState(retry, halt=halt, total=known_length(inputs))
+        tasks: MemoryQueue[Batch] = MemoryQueue(1)
+        results: MemoryQueue[Report] = MemoryQueue()
+        at_once = executor.name == "coroutines"
+        sizer = Sizer(executor.slots, fixed=batch_size, at_once=at_once)
+        self._master = Master(state, tasks, results, loop, sizer, buffersize=buffersize)
+        self._crew = Crew(tasks, results, loop, partial(_broken, self._master))
+        self._crew.why = self._why
+        self._crew.here = executor.name == "inline"
+        self._inputs = inputs
+
+    def join(self) -> None:
+        """The executor works."""
+        self._crew.join(self._executor, self._call, owned=self._owned)
+
+    def probe(
+        self,
+        fn: Callable[..., Any],
+        make: Callable[[auto.Choice], tuple[BatchExecutor, Any]],
+        workers: int | None,
+        limited: bool,
+    ) -> None:
+        """The executor works off the first tasks; what they tell decides who does the rest."""
+        prober = auto.Prober(
+            self._master,
+            self._crew,
+            self._loop,
+            fn,
+            make,
+            cores=workers or cores(),
+            limited=limited,
+        )
+        prober.start(self._executor, self._call)
+
+    def run(
+        self,
+        name: str | None,
+        progress: Callable[[Progress], object] | None,
+        deadline: float | None,
+    ) -> Run[Any]:
+        """Begin, and hand over the Run."""
+        master, crew, loop = self._master, self._crew, self._loop
+        _feed(self._inputs, master, crew)
+        reporter = Reporter(master, crew, loop, name, progress)
+        master.on_stop = crew.stop
+        master.on_finish = partial(_finished, reporter, crew, loop)
+        run: Run[Any] = Run(master, crew, loop, reporter)
+        _stop_at_exit(run, self._executor.name)
+        reporter.start()
+        if deadline is not None:
+            text = f"the deadline of {deadline:g} s passed: what was finished is kept"
+            master.stop_after(deadline, "deadline", DeadlineExceeded(text), kill=True)
+        master.soon()
+        if not crew.here:
+            loop.start()
+        return run
+
+
+def _feed(inputs: Iterable[Any], master: Master, crew: Crew) -> None:
+    """Give the master its source: the loop draws by itself only what cannot block."""
+    if is_swift(inputs):
+        master.source = Swift(inputs)
+        return
+    feeder = Feeder(inputs, master.soon)
+    master.source = feeder
+    if not crew.here:
+        feeder.start()
+    else:
+        crew.feeder = feeder
+
+
+def _broken(master: Master, error: BaseException) -> None:
+    """The executor takes no batches any more."""
+    master.stop("broken", error)
+
+
+def _finished(reporter: Reporter, crew: Crew, loop: Loop) -> None:
+    reporter.finish()
+    if not crew.here:
+        loop.after(crew.free)
+
+
+_live: weakref.WeakSet[Run[Any]] = weakref.WeakSet()
+_at_exit: set[str] = set()
+
+
+def _stop_at_exit(run: Run[Any], kind: str) -> None:
+    """A run that is left over when the interpreter ends is ended, not finished.
+
+    Executors finish what they were given at exit; this must come before, and the handlers run in
+    reverse order, so one is registered after the first executor of each kind.
+    """
+    _live.add(run)
+    if kind not in _at_exit:
+        _at_exit.add(kind)
+        threading._register_atexit(_stop_all)  # type: ignore[attr-defined]
+
+
+def _stop_all() -> None:
+    for run in list(_live):
+        run.close()
