@@ -155,7 +155,7 @@ from piecework.executors import shared
 size = int(open("/proc/self/statm").read().split()[0]) * 4096
 resource.setrlimit(resource.RLIMIT_AS, (size + (200 << 20), -1))
 fd = shared.create()
-ours, theirs = shared.Memory(fd), shared.Memory(fd)
+ours, theirs = shared.Memory(fd, owner=True), shared.Memory(fd)
 ours.words(0, 8)[3] = 77
 assert theirs.words(0, 8)[3] == 77
 assert ours.writer(shared.ARGUMENTS) is None and theirs.writer(shared.RESULTS) is None
