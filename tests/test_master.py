@@ -24,6 +24,7 @@ class HandLoop:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.entered = lambda: self.lock
         self.now = 0.0
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self.timers: list[Timer] = []

@@ -129,7 +129,7 @@ def rebuild(
     """The exception to raise for the consumer, with the remote traceback as its cause.
 
     Of the user's own type where that can be made here, else RemoteError. What is given of
-    index, input, attempt and worker becomes a note on it. Never raises itself.
+    index, input, attempt and worker becomes a note on it. Raises nothing but an interrupt.
     """
     exc = _of_cause(failure)
     try:
@@ -138,6 +138,8 @@ def rebuild(
         note = _note(index, input, attempt, worker)
         if note:
             exc.add_note(note)
+    except KeyboardInterrupt:
+        raise
     except BaseException:  # a class may refuse attributes: it is raised without them
         pass
     return exc

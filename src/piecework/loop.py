@@ -98,8 +98,14 @@ class _HeldSignals:
             if self._saved:
                 self.release()
 
-    def call(self) -> None:
-        """Call the handlers whose signal came; they may raise."""
+    def finish(self) -> None:
+        """Release, then call the handlers whose signal came; they may raise."""
+        try:
+            self.release()
+        finally:
+            self._call()
+
+    def _call(self) -> None:
         arrived, self.arrived = self.arrived, []
         raised = None
         for number, frame in arrived:
@@ -109,6 +115,39 @@ class _HeldSignals:
                 raised = error
         if raised is not None:
             raise raised
+
+
+class _Entered:
+    """See `Loop.entered`."""
+
+    __slots__ = ("_held", "_loop")
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._held: _HeldSignals | None = None
+
+    def __enter__(self) -> None:
+        if threading.get_ident() == _main_ident:
+            self._held = _HeldSignals(self._loop.wake)
+            try:
+                self._held.hold()
+            except BaseException:
+                self._held.release()
+                raise
+        self._loop.lock.acquire()
+        self._loop.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        loop, held = self._loop, self._held
+        loop.depth -= 1
+        inner = loop.depth or loop.turner == threading.get_ident()
+        loop.lock.release()
+        try:
+            if not inner:  # else whoever released the lock last does
+                loop.run_after()
+        finally:
+            if held is not None:
+                held.finish()
 
 
 class Loop:
@@ -140,7 +179,8 @@ class Loop:
         self._turned = threading.Condition(self.lock)
         self._others = 0  # threads that wait while another one drives
         self._awake = False  # a wake-up is on its way: no second one is needed
-        self._turner = 0  # thread that runs callbacks now: it needs no wake-up
+        self.depth = 0  # of `entered`, in the thread that has the lock
+        self.turner = 0  # thread that runs callbacks now: it needs no wake-up
         self._thread: threading.Thread | None = None
         self._thread_until = _FOREVER  # when the background thread wakes by itself
         _loops.add(self)
@@ -150,7 +190,7 @@ class Loop:
     def call_soon(self, fn: Callable[..., object], *args: Any) -> None:
         """Run `fn` in the next turn, with the lock held; from any thread."""
         self._soon.append((fn, args))
-        if self._turner != threading.get_ident():
+        if self.turner != threading.get_ident():
             self.wake()
 
     def call_later(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
@@ -160,7 +200,7 @@ class Loop:
             heapq.heappush(self._timers, timer)
             if (
                 self._timers[0] is timer
-                and self._turner != threading.get_ident()
+                and self.turner != threading.get_ident()
                 and (self._driven or timer.when < self._thread_until)
             ):
                 self.wake()
@@ -169,7 +209,7 @@ class Loop:
     def after(self, fn: Callable[..., object], *args: Any) -> None:
         """Run `fn` as soon as the lock is released: for what users may see and hook into."""
         self._after.append((fn, args))
-        if self._turner != threading.get_ident():
+        if self.turner != threading.get_ident():
             self.wake()
 
     def register(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
@@ -188,6 +228,15 @@ class Loop:
             with contextlib.suppress(OSError):  # closed meanwhile: nobody waits
                 os.write(self._wake_write, b"\1\0\0\0\0\0\0\0")
 
+    def entered(self) -> _Entered:
+        """A context: the lock is held, and the main thread's signal handlers are held back.
+
+        Every change to what the lock guards is made inside one, or in a callback: an interrupt
+        in the middle of one would leave it half done. At its end `after` is run, without the
+        lock, and then the handlers whose signal came, which may raise.
+        """
+        return _Entered(self)
+
     # -- turning ------------------------------------------------------------------------------
 
     def drive(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
@@ -204,12 +253,10 @@ class Loop:
             try:
                 held.hold()
                 over = self._drive(done, until, held.arrived)
+                again = held.arrived and not over
             finally:
-                held.release()
-            if not held.arrived:
-                return over
-            held.call()
-            if over:
+                held.finish()
+            if not again:
                 return over
 
     def _drive(self, done: Callable[[], bool], until: float, stop: list[Any] | None) -> bool:
@@ -268,7 +315,7 @@ class Loop:
         if not events:
             events = self._inner.select(self._wait_seconds(longest))
         with self.lock:
-            outer, self._turner = self._turner, threading.get_ident()
+            outer, self.turner = self.turner, threading.get_ident()
             try:
                 if not self.closed:
                     for key, mask in events:
@@ -281,7 +328,7 @@ class Loop:
             except BaseException as error:
                 self.on_error(error)
             finally:
-                self._turner = outer
+                self.turner = outer
         self.run_after()
         if self._others:
             with self.lock:

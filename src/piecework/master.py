@@ -309,7 +309,7 @@ class Master:
 
     def take(self) -> Piece | None:
         """The next piece to read; None where there is none now. Makes room for more."""
-        with self._loop.lock:
+        with self._loop.entered():
             piece = self.unread.take() if self.ordered else self.unread.take_any()
             self._in_hand = 0 if piece is None else len(piece)
             if self._starved:
@@ -330,7 +330,7 @@ class Master:
 
     def drop(self) -> None:
         """Nobody will read the values: what is unread goes, what comes is only counted."""
-        with self._loop.lock:
+        with self._loop.entered():
             self.keep = False
             self.unread.clear()
             self.soon()

@@ -100,6 +100,8 @@ def unpack(pickled: bytes, message: str) -> BaseException | None:
     try:
         cls_data, made = pickle.loads(pickled)
         cls = pickle.loads(cls_data)
+    except KeyboardInterrupt:
+        raise
     except BaseException:
         return None
     if not (isinstance(cls, type) and issubclass(cls, BaseException)):
@@ -107,6 +109,8 @@ def unpack(pickled: bytes, message: str) -> BaseException | None:
     for attempt in (_as_made, _as_bare):
         try:
             exc = attempt(cls, made, message)
+        except KeyboardInterrupt:
+            raise
         except BaseException:
             continue
         if isinstance(exc, cls):

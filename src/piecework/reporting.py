@@ -68,7 +68,7 @@ class Reporter:
 
     def progress(self) -> Progress:
         """A snapshot; from any thread."""
-        with self._loop.lock:
+        with self._loop.entered():
             state, now = self._master.state, time.monotonic()
             seconds = self._seconds(now)
             self._pace.add(now, state.settled)
@@ -94,7 +94,7 @@ class Reporter:
 
     def summary(self) -> Summary:
         """The account so far; final once the run has finished. From any thread."""
-        with self._loop.lock:
+        with self._loop.entered():
             state = self._master.state
             seconds = self._seconds(time.monotonic())
             return Summary(

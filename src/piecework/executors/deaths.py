@@ -137,6 +137,15 @@ class Deaths:
         for other in worker.lines:
             running = other.running()
             other.count_repeats(running if other is line else running + 1)
+        busy = [other for other in worker.lines if other.running()]
+        if len(busy) > 1 and not worker.stacks:
+            # It did not even say where it is: one of them holds the interpreter, and which one
+            # shows only where each has its time alone.
+            for other in busy:
+                for stretch in other.cut(other.running(), other.running() + 1):
+                    stretch.work.repeats += other is line
+                    estate.suspects.extend(stretch.singles())
+            return
         end = number + 1
         if line.words[PHASE] == DECODING:  # it hung while a whole frame was unpickled
             end = max(end, line.frame_ends[0])

@@ -101,21 +101,21 @@ class LazyMap:
         Inputs are drawn without the lock: the user's iterator may take its time, or wait for
         what another thread does with this executor.
         """
-        lock = self._engine.loop.lock
-        with lock:
+        entered = self._engine.loop.entered
+        with entered():
             if self._filling:  # another thread is drawing, or the iterator came back here
                 return
             self._filling = True
         try:
             while (size := self._next_size(whole)) > 0:
                 payloads, ended, error = _draw(self._inputs, size)
-                with lock:
+                with entered():
                     self._send(payloads, ended, error)
         finally:
             self._filling = False
 
     def _next_size(self, whole: bool) -> int:
-        with self._engine.loop.lock:
+        with self._engine.loop.entered():
             if self._drawn_out or not (whole or self._engine.room() > 0):
                 return 0
             size = self._sizer.next(self._left)
@@ -188,7 +188,7 @@ class LazyMap:
         loop = self._engine.loop
         self.fill()
         while True:
-            with loop.lock:
+            with loop.entered():
                 while self._parts and self._parts[0].handed == self._parts[0].size:
                     self._parts.popleft()
                 if not self._parts:
@@ -231,7 +231,7 @@ class LazyMap:
 
     def give_up(self) -> None:
         """Nobody will take the rest: what has not started is given up."""
-        with self._engine.loop.lock:
+        with self._engine.loop.entered():
             self._truncated = not self._drawn_out
             self._drawn_out = True
             if self._by_batch and not self._engine.closed:
@@ -242,7 +242,7 @@ class LazyMap:
         as the standard library does."""
         if not self._iterated:
             self._discard = True
-            with self._engine.loop.lock:
+            with self._engine.loop.entered():
                 self._drop_ready()
             self._engine.loop.after(self.fill)
 
@@ -257,6 +257,8 @@ def _draw(inputs: Iterator[Any], size: int) -> tuple[list[Any], bool, BaseExcept
     payloads: list[Any] = []
     try:
         payloads.extend(islice(inputs, size))
+    except KeyboardInterrupt:  # of whoever waits, not of the iterator
+        raise
     except BaseException as error:
         return payloads, True, error
     return payloads, len(payloads) < size, None

@@ -121,7 +121,7 @@ class ProcessExecutor(Executor):
             future.set_running_or_notify_cancel()
             future.set_exception(error)
             return future
-        with engine.loop.lock:
+        with engine.loop.entered():
             self._check_open()
             engine.submit_single(SingleWork(engine.singles, data, future))
         engine.loop.start()
@@ -165,12 +165,11 @@ class ProcessExecutor(Executor):
                 state.give_up()
             else:
                 state.finish()
-        with engine.loop.lock:
+        with engine.loop.entered():
             if not engine.closed:
                 if cancel_futures:
                     engine.cancel_pending()
                 engine.stop()
-        engine.loop.run_after()
         if wait:
             engine.wait_closed()
 
@@ -192,10 +191,9 @@ class ProcessExecutor(Executor):
     def _end_workers(self, number: int) -> None:
         for state in list(self._maps):
             state.give_up()
-        with self._engine.loop.lock:
+        with self._engine.loop.entered():
             if not self._engine.closed:
                 self._engine.end_workers(number)
-        self._engine.loop.run_after()
 
     def _check_open(self) -> None:
         engine = self._engine
@@ -234,20 +232,20 @@ class ProcessExecutor(Executor):
         return call
 
     def room(self) -> int:
-        with self._engine.loop.lock:
+        with self._engine.loop.entered():
             return self._engine.room()
 
     def submit_batch(self, call: Call, batch: Batch, report: Callable[[Report], None]) -> None:
         from piecework.executors.work import BatchWork
 
-        with self._engine.loop.lock:
+        with self._engine.loop.entered():
             if self._engine.broken is None:
                 self._check_open()
             self._engine.submit_batch(BatchWork(call, batch, report))
         self._engine.loop.start()
 
     def cancel(self, call: Call, *, kill: bool = False) -> None:
-        with self._engine.loop.lock:
+        with self._engine.loop.entered():
             if not self._engine.closed:
                 self._engine.cancel_call(call, kill=kill)
 
@@ -282,7 +280,7 @@ def _finish_all() -> None:
     global _interpreter_ended
     _interpreter_ended = True
     for engine in list(_engines):
-        with engine.loop.lock:
+        with engine.loop.entered():
             if not engine.closed:
                 engine.stop()
         engine.wait_closed()
