@@ -134,13 +134,14 @@ def test_a_result_that_kills_its_sender_while_another_task_runs_is_the_only_one_
     assert [outcome.values[n] for n in (0, 2, 3, 4, 5)] == [0, 2, 3, 4, 5]
 
 
-def test_a_slot_thread_that_cannot_go_on_ends_its_worker_instead_of_silence() -> None:
+def test_a_slot_thread_that_cannot_go_on_ends_its_worker_instead_of_silence(gate: Gate) -> None:
     with ProcessExecutor(1, threads=2) as executor:
-        futures = [executor.submit(tasks.too_large_to_send, 200_000_000) for _ in range(2)]
-        done, waiting = wait(futures, PATIENCE)
-        assert not waiting
-        for future in done:
-            assert isinstance(future.exception(), (WorkerLost, MemoryError))
+        first = executor.submit(tasks.hold_at, gate.path, 1, 1)  # in the main thread
+        gate.arrived(1)
+        second = executor.submit(tasks.too_large_to_send, 200_000_000)
+        gate.open()
+        assert isinstance(second.exception(PATIENCE), (WorkerLost, MemoryError))
+        assert first.result(PATIENCE) == 1
 
 
 def test_many_workers_may_end_while_one_still_works(gate: Gate) -> None:
@@ -204,9 +205,9 @@ def test_calls_behind_a_long_one_are_run_by_whoever_is_idle(
     assert futures[0].result(PATIENCE) == 0
 
 
-def test_results_before_a_long_task_do_not_wait_for_it(pair: ProcessExecutor, gate: Gate) -> None:
+def test_results_before_a_long_task_do_not_wait_for_it(one: ProcessExecutor, gate: Gate) -> None:
     fn = functools.partial(tasks.hold_at, gate.path, 500)
-    iterator = pair.map(fn, range(1000), chunksize=1000)
+    iterator = one.map(fn, range(1000), chunksize=1000, timeout=PATIENCE)
     assert [next(iterator) for _ in range(500)] == list(range(500))
     gate.open()
     assert list(iterator) == list(range(500, 1000))
