@@ -228,7 +228,7 @@ def test_threads_in_a_process_run_at_once_and_in_it(gate: Gate) -> None:
     "threads",
     [
         1,
-        pytest.param(2, marks=pytest.mark.xfail(reason="one too many, at its start", strict=False)),
+        2,
     ],
 )
 def test_workers_are_replaced_after_their_share_whatever_the_batch(threads: int) -> None:
@@ -460,7 +460,6 @@ def test_fifty_executors_leave_no_descriptor_and_no_thread() -> None:
     assert threading.active_count() <= threads + 1
 
 
-@pytest.mark.xfail(reason="they live until the cycle collector comes", strict=False)
 def test_replaced_workers_leave_no_descriptor_and_no_memory() -> None:
     with ProcessExecutor(1, "fork", max_tasks_per_child=1) as executor:
         for _ in range(5):

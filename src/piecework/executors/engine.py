@@ -229,7 +229,7 @@ class Engine:
                     self._break(broken_failure(str(error), failure_from(error)))
                 return
             for line in worker.lines:
-                if self.pending and not self.suspects:
+                if self.pending and not self.suspects and worker.usable:
                     self._send_next(line)
 
     # -- what workers say ----------------------------------------------------------------------

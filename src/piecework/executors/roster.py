@@ -13,7 +13,7 @@ from piecework.executors.worker_process import Line, WorkerProcess
 from piecework.loop import Loop
 
 TERM_GRACE = 0.2  # seconds between SIGTERM and SIGKILL
-DUMP_GRACE = 0.05  # for a worker that is asked where it is
+DUMP_GRACE = 0.15  # for a worker that is asked where it is
 STOP_GRACE = 30.0  # for exit handlers of a worker that was told to stop
 
 

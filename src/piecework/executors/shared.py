@@ -19,6 +19,7 @@ import os
 import sys
 import weakref
 
+from piecework.lean import suppress
 from piecework.record import record
 
 TYPE_CHECKING = False
@@ -67,18 +68,28 @@ class Memory:
             self.map = mmap.mmap(fd, size)
         self._arenas = size == _BYTES
 
+        self._views: list[memoryview] = []
+
     def words(self, place: int, count: int) -> memoryview:
-        return memoryview(self.map)[:PAGE].cast("Q")[place : place + count]
+        return self._view(0).cast("Q")[place : place + count]
 
     def writer(self, side: int) -> ArenaWriter | None:
-        return ArenaWriter(self.map, side) if self._arenas else None
+        return ArenaWriter(self.map, self._view(1 + side), side) if self._arenas else None
 
     def reader(self, side: int) -> ArenaReader:
-        return ArenaReader(self.map, side)
+        return ArenaReader(self.map, self._view(1 + side))
 
+    def _view(self, page: int) -> memoryview:
+        view = memoryview(self.map)[page * PAGE : (page + 1) * PAGE]
+        self._views.append(view)
+        return view
 
-def _flags(memory: mmap.mmap, side: int) -> memoryview:
-    return memoryview(memory)[(1 + side) * PAGE : (2 + side) * PAGE]
+    def close(self) -> None:
+        """Unmap at once, unless somebody holds a buffer in it: then when the last one has died."""
+        with suppress(BufferError):
+            for view in self._views:
+                view.release()
+            self.map.close()
 
 
 @record(slots=True)
@@ -91,10 +102,10 @@ class _Block:
 class ArenaWriter:
     """The sending side of an arena: finds a free block, copies into it."""
 
-    def __init__(self, memory: mmap.mmap, side: int) -> None:
+    def __init__(self, memory: mmap.mmap, flags: memoryview, side: int) -> None:
         self._memory = memory
         self._start = _ARENA_START + side * ARENA_BYTES
-        self._flags = _flags(memory, side)
+        self._flags = flags
         self._blocks: list[_Block] = []
         self._end = 0
 
@@ -128,9 +139,9 @@ class ArenaWriter:
 class ArenaReader:
     """The receiving side of an arena: buffers in place, freed when nobody holds them any more."""
 
-    def __init__(self, memory: mmap.mmap, side: int) -> None:
+    def __init__(self, memory: mmap.mmap, flags: memoryview) -> None:
         self._memory = memory
-        self._flags = _flags(memory, side)
+        self._flags = flags
         self._held: dict[int, weakref.ref[Any]] = {}
         self._owner = os.getpid()
 
@@ -147,4 +158,5 @@ class ArenaReader:
     def _free(self, block: int) -> None:
         self._held.pop(block, None)
         if os.getpid() == self._owner:  # a forked child drops its copy, the parent's lives on
-            self._flags[block] = 0
+            with suppress(ValueError):  # the worker has ended: nobody asks for blocks any more
+                self._flags[block] = 0

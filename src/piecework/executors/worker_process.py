@@ -329,6 +329,9 @@ class WorkerProcess:
             self.stop_timer.cancel()
         for line in self.lines:
             self.close_line(line)
+            line.words.release()
+        self.on_ready.clear()  # no cycle: what is left goes now, not with the next collection
+        self.memory.close()
         self.started()
         self.control.close()
         with contextlib.suppress(OSError):
