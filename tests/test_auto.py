@@ -223,3 +223,15 @@ def test_a_run_that_is_dropped_while_it_measures_leaves_nothing() -> None:
             break
         gate.wait(0.05)
     assert threading.active_count() <= before
+
+
+def _large(seconds: float) -> bytes:
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+    return bytes(1 << 20)
+
+
+def test_what_was_measured_beside_a_value_never_reaches_the_reader() -> None:
+    kinds = {type(value) for value in piecework.map(_large, [0.06] * 14)}
+    assert kinds == {bytes}

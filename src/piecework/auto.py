@@ -129,6 +129,7 @@ class Prober:
         self._samples: list[tuple[int, float, float, float, float]] = []
         self._crowding = Crowding()
         self._shares: list[tuple[int, float]] = []  # of another thread, see Sampling
+        self._sampled = False  # some values come wrapped in what was measured beside them
         self._chosen: Choice | None = None
         self._too_long = 0.0  # seconds that no inline task may take
         self._process: tuple[BatchExecutor, Any] | None = None
@@ -152,7 +153,7 @@ class Prober:
 
     def _observe(self, report: Report) -> None:
         """Called with each report before it goes to the master; in the control loop."""
-        if self._sampling:
+        if self._sampled:  # also of a worker that another one has relieved since
             self._unwrap(report)
         wall = sum(seconds for _, seconds in report.timings)
         if self._chosen is not None:
@@ -217,6 +218,7 @@ class Prober:
     def _sample_threads(self) -> None:
         """A few more in the one process, with a thread beside them that tells if it may run."""
         if self._chosen is None and not self._sampling and not self._master.state.stopping:
+            self._sampled = True
             executor = self._executor
             self._join(executor, executor.prepare(Sampling(self._fn)), owned=False, limit=1)
 

@@ -469,7 +469,8 @@ def test_replaced_workers_leave_no_descriptor_and_no_memory() -> None:
         gc.disable()  # or the number would depend on when the cycle collector comes
         try:
             list(executor.map(tasks.identity, range(60)))
-            assert tasks.descriptors() <= before + 12
+            # Some workers may be on their way out; 60 that stay would have 120 descriptors.
+            assert tasks.descriptors() <= before + 40
         finally:
             gc.enable()
         assert tasks.memory_used() - memory < 20 << 20
