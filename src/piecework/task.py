@@ -98,8 +98,8 @@ class Report:
 
     `values` holds None where the task failed; `failures` maps the position **in the batch** to
     the reason. `timings` are stretches of `(tasks, seconds)` that add up to `len(values)`: tiny
-    tasks are timed together. `repeats` counts tasks whose earlier, finished execution was lost
-    with its worker.
+    tasks are timed together. `repeats` counts earlier executions that had
+    begun, or finished unreported, and were lost with their worker.
     """
 
     batch: Batch
