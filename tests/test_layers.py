@@ -30,7 +30,7 @@ FLOORS = [
     "reporting handle wiring runtime",
     "extract extract.pattern extract.plan extract.rows extract.job",
     "cli cli.app cli.options cli.target cli.inputs cli.values cli.output cli.progress cli.text"
-    " cli.drive cli.map cli.extract cli.version __main__",
+    " cli.drive cli.signals cli.map cli.extract cli.version __main__",
 ]
 FLOOR = {f"piecework.{name}": i for i, names in enumerate(FLOORS) for name in names.split()}
 WHOLE = ("piecework.extract", "piecework.cli")  # one line each in the code map

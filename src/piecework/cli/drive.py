@@ -11,12 +11,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from piecework.cli import text
 from piecework.cli.output import CannotWrite, Output
 from piecework.cli.progress import Display
+from piecework.cli.signals import GRACE_SECONDS, Signals
 from piecework.errors import PieceworkError
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ ALL_DONE, SOME_FAILED, USAGE, HALTED, UNREACHABLE, DEADLINE, OWN_ERROR = 0, 1, 2
 PIPE_CLOSED = 128 + 13  # what any program ends with whose reader has gone
 
 TICK_SECONDS = 0.1
-GRACE_SECONDS = 2.0  # for worker processes to be gone, once it is "now"
 
 _STOPPED = {
     "": ALL_DONE,
@@ -39,47 +38,6 @@ _STOPPED = {
     "interrupted": 128 + signal.SIGINT,
     "broken": OWN_ERROR,
 }
-
-
-class Signals:
-    """The first SIGINT or SIGTERM ends the run in good order, the second at once."""
-
-    def __init__(self, cancel: Callable[[], None]) -> None:
-        self.number = 0
-        self._cancelling = False
-        self._now = False
-        self._cancel = cancel
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Signals:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._heard)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _heard(self, number: int, _frame: FrameType | None) -> None:
-        if self.number:
-            self._now = True
-            if not self._cancelling:
-                self._end(number)
-            return
-        self.number = number
-        text.say("piecework: stopping; what runs is finished first. Once more: stop now.")
-        self._cancelling = True  # not to be torn apart by the second signal
-        self._cancel()
-        self._cancelling = False
-        if self._now:
-            self._end(number)
-
-    def _end(self, number: int) -> None:
-        """Now means now: in order where that works, else without."""
-        last = threading.Timer(2 * GRACE_SECONDS, os._exit, [128 + number])
-        last.daemon = True
-        last.start()
-        raise KeyboardInterrupt
 
 
 class Ticker:
