@@ -667,7 +667,7 @@ def test_runs_nest(on: str, inner: str) -> None:
         ({"halt": "200%"}, "halt is '200%'"),
         ({"halt": 0}, "halt is 0"),
         ({"retries": -1}, "retries is -1"),
-        ({"journal": "x.db"}, "journal= comes with the journal"),
+        ({"journal": "x.db"}, "journal= is not in this version"),
         ({"resume": True}, "resume= comes with the journal"),
         ({"progress": 3}, "progress is 3"),
         ({"on": "coroutines"}, "square is a plain function"),

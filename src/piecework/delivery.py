@@ -34,6 +34,7 @@ class Piece:
     attempt: int = 1
     worker: str = ""
     nbytes: int = 0
+    recalled: bool = False  # from the journal: it was not run now
 
     def __len__(self) -> int:
         return len(self.values)
@@ -77,6 +78,7 @@ class Piece:
             timings=[(1, took) for took in seconds[start:stop]],
             attempt=self.attempt,
             worker=self.worker,
+            recalled=self.recalled,
         )
 
     def results(self) -> Iterator[Result]:
@@ -93,6 +95,7 @@ class Piece:
             _each(self.timings, count),
             repeat(self.attempt),
             repeat(self.worker),
+            repeat(self.recalled),
         )
 
 

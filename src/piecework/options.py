@@ -116,10 +116,10 @@ def check_progress(progress: object) -> None:
         )
 
 
-def check_not_yet(journal: object, resume: object, key: object) -> None:
-    for name, value in (("journal", journal), ("resume", resume), ("key", key)):
+def check_not_yet(**asked: object) -> None:
+    for name, value in asked.items():
         if value:
-            raise UsageError(f"{name}= comes with the journal, which is not in this version.")
+            raise UsageError(f"{name}= is not in this version. Leave it out.")
 
 
 def halt_from(halt: object) -> Halt | None:

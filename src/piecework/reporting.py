@@ -90,6 +90,7 @@ class Reporter:
                 rate=self._pace.rate or overall,
                 eta_low=low,
                 eta_high=high,
+                recalled=state.recalled,
             )
 
     def summary(self) -> Summary:
@@ -118,6 +119,7 @@ class Reporter:
                 groups=tuple(state.failures.groups()),
                 stopped=state.stopped,
                 error=state.error,
+                recalled=state.recalled,
             )
 
     def _seconds(self, now: float) -> float:

@@ -85,6 +85,7 @@ class RunState:
         self.total = total
         self.running = self.done = self.failed = self.quarantined = self.cancelled = 0
         self.executions = self.retries = self.repeats = self.losses = self.duplicates = 0
+        self.recalled = 0  # settled by an earlier session
         self.failures = Failures()
         self.timings = Timings()
         self.ended = False  # no further input will be drawn

@@ -10,6 +10,7 @@ The two are the only files that name concrete classes.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -50,11 +51,12 @@ def map(
     halt: int | str | None = None,
     batch_size: int | None = None,
     buffersize: int | None = None,
-    journal: object = None,
-    resume: bool = False,
-    key: Callable[[T], str] | None = None,
+    max_memory: int | str | None = None,
+    journal: bool | str | os.PathLike[str] | None = None,
+    resume: bool | str = False,
+    key: Callable[[T], object] | None = None,
     name: str | None = None,
-    progress: Callable[[Progress], object] | None = None,
+    progress: Callable[[Progress], object] | bool | None = None,
 ) -> Run[R]:
     """Run `fn` over every input and account for each: done, failed, quarantined or cancelled.
 
@@ -64,17 +66,27 @@ def map(
 
     A task that fails with one of `retry_on` is tried up to `retries` more times, after `backoff`;
     one that takes longer than `task_timeout` seconds is ended; one that kills two workers in a row
-    is quarantined. `deadline` seconds end the run; `halt="5%"` or `halt=100` ends it once that many
+    is quarantined. One that takes more than `max_memory` (bytes, or "2GB"; processes only) is ended
+    and blamed. `deadline` seconds end the run; `halt="5%"` or `halt=100` ends it once that many
     tasks have failed.
 
     Inputs are drawn as slots free up, at most `buffersize` ahead of what was read. Batches adapt
-    unless `batch_size` fixes them. `progress` is called with a Progress ten times a second.
+    unless `batch_size` fixes them. `progress` is called with a Progress ten times a second; True
+    shows the library's own display.
+
+    With `name` or `journal` what finishes is recorded on disk, and a run that ended early, however
+    it did, goes on with `resume=True`: what is done is not run again, its value comes from the
+    journal at its place (`Result.recalled`); inputs may have been added, removed or reordered.
+    `journal` is True, or the path of the file; without a path it lies in the state directory under
+    `name`. `resume="failed"` runs the failed ones again as well, `resume="anyway"` goes on although
+    the function has changed, and "failed,anyway" is both. `key(input)` names an input where its own
+    value does not do, as for objects that cannot be pickled.
 
     Returns at once; work has begun, except inline, where it is done as values are read.
     """
     options.check_function(fn)
     options.check_inputs(inputs)
-    options.check_not_yet(journal, resume, key)
+    options.check_not_yet(journal=journal, resume=resume, key=key, max_memory=max_memory)
     options.check_sizes(batch_size, buffersize)
     options.check_deadline(deadline)
     options.check_progress(progress)

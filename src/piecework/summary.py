@@ -91,7 +91,10 @@ def _rate(earlier: tuple[float, int], later: tuple[float, int]) -> float:
 
 @record(frozen=True, slots=True)
 class Progress:
-    """Where a run stands; `rate` is recent, `eta_low` to `eta_high` are the seconds left."""
+    """Where a run stands; `rate` is recent, `eta_low` to `eta_high` are the seconds left.
+
+    `recalled` counts what an earlier session of the run did; it is in `done` and the others, too.
+    """
 
     total: int | None
     done: int
@@ -107,6 +110,7 @@ class Progress:
     rate: float
     eta_low: float | None
     eta_high: float | None
+    recalled: int = 0
 
     @property
     def settled(self) -> int:
@@ -127,7 +131,8 @@ class Summary:
     counts every time a task ran, `repeats` those run again although they had finished, because
     their worker died before it told. `stopped` says why the run ended before its inputs did:
     cancelled, halted, deadline, interrupted, input or broken; `error` is what iterating would have
-    raised for it.
+    raised for it. `recalled` counts those that an earlier session of the run did or saw fail: they
+    are in `done` and the others, and left out of `executions`, `rate` and `percentiles`.
     """
 
     name: str | None
@@ -150,6 +155,7 @@ class Summary:
     groups: tuple[FailureGroup, ...]
     stopped: str = ""
     error: BaseException | None = None
+    recalled: int = 0
 
     @property
     def ok(self) -> bool:

@@ -121,7 +121,8 @@ class Result:
     """The outcome of one task: `value` where `ok`, else `failure`.
 
     `seconds` is the task's own duration (for tiny tasks the mean of those timed together),
-    `attempt` the one that settled it (1 is the first), `worker` where it ran.
+    `attempt` the one that settled it (1 is the first), `worker` where it ran. `recalled`: it was
+    not run now, it comes from the journal of an earlier session.
     """
 
     index: int
@@ -132,3 +133,4 @@ class Result:
     seconds: float = 0.0
     attempt: int = 1
     worker: str = ""
+    recalled: bool = False

@@ -90,13 +90,13 @@ class Wiring:
     def run(
         self,
         name: str | None,
-        progress: Callable[[Progress], object] | None,
+        progress: Callable[[Progress], object] | bool | None,
         deadline: float | None,
     ) -> Run[Any]:
         """Begin, and hand over the Run."""
         master, crew, loop = self._master, self._crew, self._loop
         _feed(self._inputs, master, crew)
-        reporter = Reporter(master, crew, loop, name, progress)
+        reporter = Reporter(master, crew, loop, name, progress if callable(progress) else None)
         master.on_stop = crew.stop
         master.on_finish = partial(_finished, reporter, crew, loop)
         run: Run[Any] = Run(master, crew, loop, reporter)
