@@ -61,6 +61,7 @@ class Ticker:
     def _tick(self) -> None:
         while not self._over.wait(TICK_SECONDS):
             self._output.flush()
+            self._output.commit()
             if self._output.broken or self._output.error:
                 self._stop()  # nobody takes results any more: the work is for nothing
                 return
@@ -86,7 +87,7 @@ def drive(
 
     with ticker:
         run = begin(note)
-        output.start()
+        output.start(getattr(run, "journal", None), anew=ordered)
         with Signals(run.cancel) as signals:
             trouble = _consume(run, ordered, write, output)
         freed = trouble is None or _freed(run)
@@ -121,11 +122,23 @@ def _consume(
     """Write every result and free the run; what came in between is returned, not raised."""
     try:
         for result in run.results(ordered=ordered):
-            write(result)
+            if not (result.recalled and output.has(result.index)) and not _put_off(run, result):
+                write(result)
+        output.flush()
+        output.commit(now=True)  # while the journal is open
         run.close()
     except (PieceworkError, BrokenPipeError, KeyboardInterrupt) as error:
+        output.flush()
+        output.commit(now=True)
         return error
     return None
+
+
+def _put_off(run: Run[Any], result: Result) -> bool:
+    """Whether a resumed run will do this task, and write its one line then."""
+    if result.ok or getattr(run, "journal", None) is None:
+        return False
+    return result.failure is not None and result.failure.cause == "cancelled"
 
 
 def _freed(run: Run[Any]) -> bool:
