@@ -132,7 +132,7 @@ class Output:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        if not self._waiting or self.broken or self.error:
+        if not (self._waiting or self._indexes) or self.broken or self.error:
             return
         block = b"".join(self._waiting)
         self._waiting.clear()
