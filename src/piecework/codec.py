@@ -10,12 +10,11 @@ imported only then. Every worker process imports this file: it stays light.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 from piecework.lean import pickle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 What = str | tuple[str, ...]

@@ -9,7 +9,6 @@ the user's type, runs the user's code that makes it.
 from __future__ import annotations
 
 import os
-from types import TracebackType
 
 from piecework.lean import pickle
 from piecework.packing import cut, pack, type_name, unpack
@@ -17,6 +16,7 @@ from piecework.task import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import Any
 
     from piecework.task import Cause

@@ -19,7 +19,6 @@ Rules:
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import os
 import selectors
@@ -28,14 +27,17 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
-from types import FrameType
 
-from piecework.lean import signal  # the standard one wraps each handler in enums: ten times slower
+from piecework.lean import (
+    signal,  # the standard one wraps each handler in enums: ten times slower
+    suppress,
+)
 from piecework.spin import Spin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
     from typing import Any
 
 READ = selectors.EVENT_READ
@@ -225,7 +227,7 @@ class Loop:
         """Make whoever waits in the selector look again; cheap, from any thread."""
         if not self._awake and not self.closed:
             self._awake = True
-            with contextlib.suppress(OSError):  # closed meanwhile: nobody waits
+            with suppress(OSError):  # closed meanwhile: nobody waits
                 os.write(self._wake_write, b"\1\0\0\0\0\0\0\0")
 
     def entered(self) -> _Entered:
@@ -370,7 +372,7 @@ class Loop:
                 timer.fn(*timer.args)
 
     def _drain_wake(self, _mask: int) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
         # After the read: a wake-up that is skipped from here on would be for what this turn does.
         self._awake = False
@@ -393,7 +395,7 @@ class Loop:
                 if self._driven:  # timers are the driver's; this thread only must not be far
                     self._thread_until = max(self._thread_until, time.monotonic() + _SLACK)
             wait = self._thread_until - time.monotonic()
-            with contextlib.suppress(OSError, ValueError):  # closed while waiting
+            with suppress(OSError, ValueError):  # closed while waiting
                 self._outer.select(None if wait == _FOREVER else max(wait, 0))
             if not self._driven and not self.closed:
                 self._turn(0)
@@ -430,7 +432,7 @@ class Loop:
             self._outer.close()
             self._inner.close()
             for fd in {self._wake_read, self._wake_write}:
-                with contextlib.suppress(OSError):
+                with suppress(OSError):
                     os.close(fd)
 
     def __del__(self) -> None:
@@ -445,7 +447,7 @@ class Loop:
         self._outer.close()
         self._inner.close()
         for fd in {self._wake_read, self._wake_write}:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.close(fd)
         self.on_fork()
 

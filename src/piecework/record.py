@@ -39,8 +39,19 @@ def _made(cls, frozen):
         methods.update(__hash__=_hash, __setattr__=_refuse, __delattr__=_refuse)
     made = type(cls)(cls.__name__, cls.__bases__, {**methods, **body})
     made.__qualname__ = cls.__qualname__
-    made.__init__ = _init(made, defaults, frozen)
+    made.__init__ = _first_init(made, defaults, frozen)
     return made
+
+
+def _first_init(cls, defaults, frozen):
+    """Stands for `__init__` until the first instance is made: compiling it takes 0.2 ms, and a
+    worker makes instances of few of the classes that it loads."""
+
+    def __init__(self, *args, **kwargs):
+        cls.__init__ = _init(cls, defaults, frozen)
+        cls.__init__(self, *args, **kwargs)
+
+    return __init__
 
 
 def _init(cls, defaults, frozen):

@@ -7,12 +7,11 @@ every position of a batch is reported exactly once, in any number of reports.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from piecework.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Literal
 
     Cause = Literal[

@@ -8,9 +8,8 @@ take with it. The worker blocks on it; the master never does.
 
 from __future__ import annotations
 
-import struct
+from _struct import Struct
 from collections import deque
-from collections.abc import Iterator
 
 from piecework.executors.shared import ArenaReader, ArenaWriter
 from piecework.lean import socket
@@ -19,10 +18,11 @@ from piecework.spin import Spin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
-HEADER = struct.Struct("<BBHIIIQQ")  # kind, flags, buffers, count, call, -, first, body bytes
-BUFFER = struct.Struct("<IIQQ")  # block (INLINE: behind the body), -, start, bytes
+HEADER = Struct("<BBHIIIQQ")  # kind, flags, buffers, count, call, -, first, body bytes
+BUFFER = Struct("<IIQQ")  # block (INLINE: behind the body), -, start, bytes
 INLINE = 0xFFFFFFFF
 
 # to the worker

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
+from _thread import start_new_thread
 
 from piecework import codec, mainspace
 from piecework.executors import channel, shared
@@ -60,20 +60,27 @@ def main(fds: list[int], inherited: tuple[Any, Any] | None = None) -> None:
         run_loop(lines[0], control, setup["coroutines"])
         _leave(0)
     slots = [SlotThread(line) for line in lines]
-    threading.Thread(
-        target=listen, args=(control, slots), name="piecework-control", daemon=True
-    ).start()
+    start_new_thread(listen, (control, slots))
     lines[0].send(channel.READY)
-    threads = [
-        threading.Thread(target=slot.run, name=f"piecework-slot-{n}", daemon=True)
-        for n, slot in enumerate(slots[1:], 1)
-    ]
-    for thread in threads:
-        thread.start()
+    threads = _started(slots[1:])
     slots[0].run()
     for thread in threads:
         thread.join()
     _leave(0)
+
+
+def _started(slots: list[SlotThread]) -> list[Any]:
+    """Threads that serve these slots; a worker with one slot does not even import `threading`."""
+    if not slots:
+        return []
+    from threading import Thread
+
+    threads = []
+    for number, slot in enumerate(slots, 1):
+        thread = Thread(target=slot.run, name=f"piecework-slot-{number}", daemon=True)
+        thread.start()
+        threads.append(thread)
+    return threads
 
 
 def _receive_setup(line: Channel) -> dict[str, Any]:

@@ -12,9 +12,6 @@ so to everything that waits.
 
 from __future__ import annotations
 
-import contextlib
-import pickle
-import socket
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -34,6 +31,7 @@ from piecework.executors.watch import Watch
 from piecework.executors.work import BatchWork, Call, SingleWork, Stretch
 from piecework.executors.worker_process import Line, WorkerProcess
 from piecework.failures import failure_from
+from piecework.lean import pickle, socket, suppress
 from piecework.loop import Loop
 from piecework.task import Failure
 
@@ -343,7 +341,7 @@ class Engine:
         self.assign()
 
     def _drain(self, line: Line) -> None:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             while line.open and line.frames.fill():
                 self._read_frames(line)
 

@@ -6,13 +6,12 @@ is unpickled by itself: what cannot be is a failure of its task alone.
 
 from __future__ import annotations
 
-import pickle
-
 from piecework import codec
 from piecework.executors import channel
 from piecework.executors.work import BatchWork, Timings, Work
 from piecework.executors.worker_process import Line
 from piecework.failures import failure_from
+from piecework.lean import pickle
 from piecework.loop import Loop
 from piecework.record import record
 from piecework.task import Failure

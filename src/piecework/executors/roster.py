@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 from collections.abc import Callable, Iterator
 
 from piecework.executors import channel
 from piecework.executors.launcher import Launcher
 from piecework.executors.worker_process import Line, WorkerProcess
+from piecework.lean import signal, suppress
 from piecework.loop import Loop
 
 TERM_GRACE = 0.2  # seconds between SIGTERM and SIGKILL
@@ -171,7 +170,7 @@ class Roster:
         for worker in workers:
             worker.doomed = worker.doomed or "disowned"
             if worker.pid:
-                with contextlib.suppress(OSError):
+                with suppress(OSError):
                     os.killpg(worker.pid, signal.SIGKILL)
         return workers
 

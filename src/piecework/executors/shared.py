@@ -17,7 +17,7 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-import weakref
+from _weakref import ref
 
 from piecework.lean import suppress
 from piecework.record import record
@@ -142,7 +142,7 @@ class ArenaReader:
     def __init__(self, memory: mmap.mmap, flags: memoryview) -> None:
         self._memory = memory
         self._flags = flags
-        self._held: dict[int, weakref.ref[Any]] = {}
+        self._held: dict[int, ref[Any]] = {}
         self._owner = os.getpid()
 
     def buffer(self, block: int, start: int, size: int) -> Any:
@@ -152,7 +152,7 @@ class ArenaReader:
         # Whoever uses the memory holds this object, through whatever views: a memoryview of ours
         # would not do, for a view of a view is counted at neither.
         buffer = (ctypes.c_ubyte * size).from_buffer(self._memory, start)
-        self._held[block] = weakref.ref(buffer, lambda _: self._free(block))
+        self._held[block] = ref(buffer, lambda _: self._free(block))
         return buffer
 
     def _free(self, block: int) -> None:

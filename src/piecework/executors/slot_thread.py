@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from collections.abc import Callable
+from _thread import allocate_lock, get_ident
 
 from piecework import codec
 from piecework.executors import channel, shared
@@ -21,6 +20,7 @@ from piecework.task import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _BASIC = frozenset({int, float, str, bytes, bool, type(None), complex})
@@ -39,7 +39,7 @@ class Channel:
         self.frames = channel.FrameReader(sock, memory.reader(shared.ARGUMENTS))
         # Only slot 0 has the arena: two writers would need a lock that a death could take along.
         self.arena = memory.writer(shared.RESULTS) if number == 0 else None
-        self.lock = threading.Lock()
+        self.lock = allocate_lock()
 
     def send(self, kind: int, body: bytes = b"", **header: Any) -> None:
         with self.lock:
@@ -188,14 +188,20 @@ def listen(control: socket.socket, slots: list[SlotThread]) -> None:
 def _stacks() -> str:
     import traceback
 
-    frames = sys._current_frames()
-    own = threading.get_ident()
+    names = _thread_names()
     text = []
-    for thread in threading.enumerate():
-        if thread.ident != own and thread.ident in frames:
-            text.append(f"Stack of {thread.name}, most recent call last:\n")
-            text += traceback.format_stack(frames[thread.ident])
+    for ident, frame in sys._current_frames().items():
+        if ident != get_ident() and (name := names.get(ident, "MainThread" if not names else "")):
+            text.append(f"Stack of {name}, most recent call last:\n")
+            text += traceback.format_stack(frame)
     return "".join(text)
+
+
+def _thread_names() -> dict[int | None, str]:
+    """By identity; empty where nobody has imported `threading`, which the thread that first does
+    takes for the main one, so that it must not be this one."""
+    threading = sys.modules.get("threading")
+    return {} if threading is None else {t.ident: t.name for t in threading.enumerate()}
 
 
 def die() -> None:

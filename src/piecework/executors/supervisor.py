@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import os
 import select
-import struct
 import sys
-from collections.abc import Callable
+from _struct import Struct
 
 from piecework.lean import recv_fds, signal, socket, suppress
 
-MESSAGE = struct.Struct("<BxxxIiQ")  # kind, worker, signal or status, descriptors or peak bytes
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MESSAGE = Struct("<BxxxIiQ")  # kind, worker, signal or status, descriptors or peak bytes
 START, KILL, END = range(1, 4)
 STARTED, EXITED = range(11, 13)
 MAX_DESCRIPTORS = 250

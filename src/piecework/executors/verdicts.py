@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-
 from piecework.executors.worker_process import WorkerProcess
+from piecework.lean import signal, suppress
 from piecework.task import Cause, Failure
 
 _CGROUP_EVENTS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
@@ -14,7 +12,7 @@ _CGROUP_EVENTS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.
 def oom_kills() -> int:
     """How many processes of this control group the kernel has killed for memory; 0 if unknown."""
     for path in _CGROUP_EVENTS:
-        with contextlib.suppress(OSError, ValueError), open(path) as file:
+        with suppress(OSError, ValueError), open(path) as file:
             for line in file:
                 if line.startswith("oom_kill "):
                     return int(line.split()[1])
@@ -52,8 +50,10 @@ def lost_failure(worker: WorkerProcess, memory: bool) -> Failure:
 
 
 def _signal_name(number: int) -> str:
+    from signal import Signals  # enums, for this one text
+
     try:
-        return signal.Signals(number).name
+        return Signals(number).name
     except ValueError:
         return f"signal {number}"
 

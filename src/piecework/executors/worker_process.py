@@ -6,10 +6,7 @@ WorkerProcess: the lines that live and die together
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pickle
-import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +14,7 @@ from collections.abc import Callable
 from piecework.executors import channel, shared
 from piecework.executors.slot import CHECKED, CLAIMED, CURRENT, SKIP_FROM, SKIP_TO, WORDS
 from piecework.executors.work import Call, Sent, Stretch, Work
+from piecework.lean import pickle, socket, suppress
 from piecework.loop import READ, WRITE, Loop, Timer
 
 TYPE_CHECKING = False
@@ -309,12 +307,12 @@ class WorkerProcess:
             self.loop.register(line.sock.fileno(), READ, ready)
 
     def tell(self, control: bytes) -> None:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             self.control.send(control)
 
     def read_stacks(self) -> None:
         """Take the stacks that the worker dumped when it was asked, if it still could."""
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             self.stacks += self.control.recv(65536).decode("utf-8", "replace")
 
     def close_line(self, line: Line) -> None:
@@ -334,7 +332,7 @@ class WorkerProcess:
         self.memory.close()
         self.started()
         self.control.close()
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.close(self._memory_fd)
 
     def forked(self) -> None:
