@@ -62,7 +62,12 @@ def test_the_code_of_a_page_prints_what_the_page_shows(page: Path, tmp_path: Pat
         done = subprocess.run(
             step.command,
             cwd=tmp_path,
-            env={**os.environ, "PATH": path, "PYTHONWARNINGS": "error"},
+            env={
+                **os.environ,
+                "PATH": path,
+                "PYTHONWARNINGS": "error",
+                "XDG_STATE_HOME": str(tmp_path / ".state"),
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

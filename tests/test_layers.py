@@ -13,9 +13,10 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 
 FLOORS = [
-    "errors lean record spin task retry"
-    " codec failures packing shipping byvalue arrival mainspace diagnosis",
-    "batching loop states run groups summary delivery measuring trivial"
+    "errors lean record spin task retry screen wording"
+    " codec failures packing shipping byvalue arrival mainspace diagnosis"
+    " templates captured commands",
+    "batching loop states run groups summary delivery measuring trivial pace display"
     " queues queues.base executors executors.base executors.slot executors.channel executors.cores"
     " executors.blame executors.outbox executors.shared executors.slot_thread",
     "queues.memory feeder options"
@@ -30,7 +31,7 @@ FLOORS = [
     "reporting handle wiring runtime",
     "extract extract.pattern extract.plan extract.rows extract.job",
     "cli cli.app cli.options cli.target cli.inputs cli.values cli.output cli.progress cli.text"
-    " cli.drive cli.signals cli.map cli.extract cli.version __main__",
+    " cli.drive cli.table cli.signals cli.map cli.extract cli.version __main__",
 ]
 FLOOR = {f"piecework.{name}": i for i, names in enumerate(FLOORS) for name in names.split()}
 WHOLE = ("piecework.extract", "piecework.cli")  # one line each in the code map

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 TASKS = Path(__file__).with_name("tasks.py")
 COMMAND = [sys.executable, "-m", "piecework"]
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PIECEWORK_", "NO_COLOR"))}
+STATE = tempfile.mkdtemp(prefix="piecework-tests-")  # where the journals of the tests go
+atexit.register(shutil.rmtree, STATE, ignore_errors=True)
+ENVIRONMENT = {
+    **{k: v for k, v in os.environ.items() if not k.startswith(("PIECEWORK_", "NO_COLOR"))},
+    "XDG_STATE_HOME": STATE,
+}
 
 
 class Outcome(NamedTuple):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, TypeVar
 
 import click
@@ -32,16 +33,54 @@ def limit(value: str) -> int | str:
 
 def running(command: Command) -> Command:
     """How a run runs: executor, limits, retries."""
-    for option in reversed(_RUNNING):
-        command = option(command)
-    return command
+    return _with(_RUNNING, command)
 
 
 def reporting(command: Command) -> Command:
     """Where results go and how much is said meanwhile."""
-    for option in reversed(_REPORTING):
+    return _with(_REPORTING, command)
+
+
+def keeping(command: Command) -> Command:
+    """The journal of a run: its name, and going on with one."""
+    return _with(_KEEPING, command)
+
+
+def _with(options: list[Callable[[Any], Any]], command: Command) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
+
+
+class Resumable(click.Command):
+    """A command with `--resume` and `--resume=HOW`: a value only where it is written with `=`.
+
+    Click would take the next word for the value. Words of a child command are left alone.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options."""
+        return super().parse_args(ctx, list(self._told_apart(iter(args))))
+
+    def _told_apart(self, words: Iterator[str]) -> Iterator[str]:
+        for word in words:
+            if word.startswith("--resume="):
+                yield word.replace("--resume=", "--resume-as=", 1)
+                continue
+            yield word
+            if word == "--" or not (word.startswith("-") or self.allow_interspersed_args):
+                break
+            if self._wants_value(word):
+                yield from islice(words, 1)
+        yield from words
+
+    def _wants_value(self, word: str) -> bool:
+        """Whether the next word belongs to this one."""
+        valued = {o for p in self.params if not getattr(p, "is_flag", True) for o in p.opts}
+        if word.startswith("--"):
+            return word in valued
+        letters = [n for n, letter in enumerate(word) if n and f"-{letter}" in valued]
+        return bool(letters) and letters[0] == len(word) - 1
 
 
 _RUNNING = [
@@ -63,6 +102,20 @@ _RUNNING = [
     click.option("--start-method", type=click.Choice(["fork", "forkserver", "spawn"]),
                  help="How worker processes start. [default: safe with threads]"),
 ]  # fmt: skip  # one option a line and its help below it reads as a table
+
+_KEEPING = [
+    click.option("--name", metavar="NAME",
+                 help="Of the run. [default: made up from the function and the time]"),
+    click.option("--resume", is_flag=True,
+                 help="Go on with the run of that --name, or else with the last one of this very "
+                      "command. =failed tries the failed inputs again too, =anyway goes on "
+                      "although the function was changed."),
+    click.option("--resume-as", type=click.Choice(["failed", "anyway", "failed,anyway"]),
+                 hidden=True),
+    click.option("--journal", type=click.Path(dir_okay=False), metavar="FILE",
+                 help="Keep the journal in FILE. [default: in the state directory]"),
+    click.option("--no-journal", is_flag=True, help="Keep none: the run cannot be resumed."),
+]  # fmt: skip
 
 _REPORTING = [
     click.option("-o", "--output", type=click.Path(dir_okay=True), metavar="FILE",
