@@ -10,9 +10,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from piecework.commands import CommandResult, command
     from piecework.errors import (
         AuthError,
         CannotPickle,
+        CommandFailed,
         DeadlineExceeded,
         DeadlockError,
         ExecutorBroken,
@@ -38,6 +40,8 @@ __all__ = [
     "AuthError",
     "Backoff",
     "CannotPickle",
+    "CommandFailed",
+    "CommandResult",
     "CoroutineExecutor",
     "DeadlineExceeded",
     "DeadlockError",
@@ -57,6 +61,7 @@ __all__ = [
     "ThreadExecutor",
     "UsageError",
     "WorkerLost",
+    "command",
     "map",
 ]
 
@@ -64,6 +69,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Backoff": "retry",
+    "CommandResult": "commands",
     "CoroutineExecutor": "executors.coroutine",
     "Failure": "task",
     "ProcessExecutor": "executors.process",
@@ -72,6 +78,7 @@ _HOMES = {
     "Run": "handle",
     "Summary": "summary",
     "ThreadExecutor": "executors.thread",
+    "command": "commands",
     "map": "runtime",
 }
 

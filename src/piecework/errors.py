@@ -6,8 +6,13 @@
     ├── InputError                           drawing an input raised; `.index` names it
     ├── TaskTimeout(TimeoutError)            a task passed its time limit and was ended
     ├── WorkerLost(BrokenExecutor)           the worker died while it ran the task
+    ├── CommandFailed                        a child command ended badly; `.result` says how
     ├── ExecutorBroken(BrokenExecutor)       no worker can be started any more
     ├── RemoteError                          the task raised what cannot be rebuilt here
+    ├── JournalError                         the journal cannot be kept: its directory, its disk
+    │   ├── JournalLocked                    a live run writes to it
+    │   ├── JournalInvalid                   the file is no journal, damaged, or of a newer version
+    │   └── JournalChanged(UsageError)       it is there already, or of another function or inputs
     ├── RunHalted                            the run was stopped before its inputs ended
     │   └── DeadlineExceeded(TimeoutError)   ... because its deadline passed
     ├── DeadlockError                        acquiring would close a cycle of waits
@@ -22,6 +27,10 @@ from __future__ import annotations
 
 import pickle
 from concurrent.futures import BrokenExecutor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from piecework.commands import CommandResult
 
 
 class PieceworkError(Exception):
@@ -72,6 +81,20 @@ class WorkerLost(PieceworkError, BrokenExecutor):
         self.out_of_memory = out_of_memory
 
 
+class CommandFailed(PieceworkError):
+    """A child command ended with an exit code that does not mean success, or by a signal.
+
+    `result` is its CommandResult; None where it could not be started.
+    """
+
+    def __init__(self, message: str, result: CommandResult | None = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+    def __reduce__(self) -> tuple[type[CommandFailed], tuple[str, CommandResult | None]]:
+        return type(self), (str(self), self.result)
+
+
 class ExecutorBroken(PieceworkError, BrokenExecutor):
     """No worker can be started any more (its initializer fails): every task is refused."""
 
@@ -86,6 +109,23 @@ class RunHalted(PieceworkError):
 
 class DeadlineExceeded(RunHalted, TimeoutError):
     """The run's deadline passed; what was finished is kept."""
+
+
+class JournalError(PieceworkError):
+    """The journal cannot be kept or read; what it holds is left as it is."""
+
+
+class JournalLocked(JournalError):
+    """A live run writes to this journal; two would run the same tasks twice."""
+
+
+class JournalInvalid(JournalError):
+    """The file is no journal, is damaged, or is of a newer version; it was not touched."""
+
+
+class JournalChanged(JournalError, UsageError):
+    """What is there does not go with this call: the name is taken, or the function or the inputs
+    are others. The message names what, and how to go on all the same."""
 
 
 class DeadlockError(PieceworkError):

@@ -152,6 +152,8 @@ def _of_cause(failure: Failure) -> BaseException:
 
     if failure.cause == "timeout":
         return errors.TaskTimeout(failure.message)
+    if failure.type == "piecework.CommandFailed":
+        return errors.CommandFailed(failure.message, failure.result)
     if failure.lost:
         memory = failure.cause == "memory"
         return errors.WorkerLost(failure.message, failure.signal, failure.exitcode, memory)

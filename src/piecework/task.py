@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Literal
 
+    from piecework.commands import CommandResult
+
     Cause = Literal[
         "exception",  # the function raised
         "timeout",  # it passed its time limit and was ended
@@ -38,7 +40,8 @@ class Failure:
     `file:line in function` of the user's code, `traceback` the remote text with its whole chain.
     `bases` are the qualified names of the exception's classes, itself first, as its type
     inherits: `retry_on` is decided from them. `pickled` is what `failures.rebuild` makes the
-    exception from, on the consumer's side only.
+    exception from, on the consumer's side only. `output` are the last lines that the task printed,
+    `result` how a command ended that ran for it.
     """
 
     type: str
@@ -51,12 +54,14 @@ class Failure:
     exitcode: int | None = None
     peak_memory: int | None = None  # bytes, where the operating system told
     bases: tuple[str, ...] = ()
-    HIDDEN = ("pickled",)
+    output: str = ""
+    result: CommandResult | None = None
+    HIDDEN = ("pickled", "output", "result")
 
     @property
     def lost(self) -> bool:
         """True where the worker died under the task: another worker may be tried."""
-        return self.cause in LOSSES
+        return self.cause in LOSSES and self.result is None  # a command's end harms no worker
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
