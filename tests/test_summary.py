@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from piecework.groups import GROUPS_MAX, KEPT_MAX, FailureGroup, Failures
-from piecework.summary import Pace, Summary, Timings
+from piecework.summary import Summary, Timings
 from piecework.task import Failure, Result
 
 
@@ -49,22 +49,6 @@ def test_durations_too_small_to_measure_are_counted() -> None:
     timings = Timings()
     timings.add([(10, 0.0)])
     assert timings.tasks == 10
-
-
-def test_the_time_left_is_a_range_between_the_slowest_and_the_fastest_pace() -> None:
-    pace = Pace()
-    for second in range(10):
-        pace.add(second, 10 * second if second < 5 else 40 + 50 * (second - 4))
-    low, high = pace.eta(1000, overall=20.0)
-    assert low is not None
-    assert high is not None
-    assert low == pytest.approx(20, rel=0.1)
-    assert high == pytest.approx(50, rel=0.1)
-
-
-def test_without_a_total_nothing_is_said_of_the_time_left() -> None:
-    assert Pace().eta(None, 10.0) == (None, None)
-    assert Pace().eta(10, 0.0) == (None, None)
 
 
 def test_messages_that_differ_in_numbers_are_one_group() -> None:
@@ -109,7 +93,7 @@ def test_the_closing_lines_end_with_the_audit() -> None:
 
 def test_the_closing_lines_tell_what_was_done_again_and_why_it_stopped() -> None:
     text = str(summary(retries=3, losses=1, repeats=20, stopped="halted", error=OSError("enough")))
-    assert "3 tried again, 1 lost with their worker, 20 repeated although finished" in text
+    assert "3 tried again, 1 lost with their worker, 20 run again because their worker died" in text
     assert "stopped: enough" in text
 
 

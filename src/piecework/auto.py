@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from piecework.measuring import TICK_SECONDS, TICKS_SHARE, Crowding, Sampled, Sampling
 from piecework.task import Report
+from piecework.wording import exact
 
 if TYPE_CHECKING:
     from piecework.crew import Crew
@@ -76,7 +77,7 @@ def choose(sample: Sample, cores: int, *, limited: bool, gil_free: bool | None) 
 
     `limited`: tasks have a time limit, which only processes keep.
     """
-    took = f"a task takes {_duration(sample.wall)}"
+    took = f"a task takes {exact(sample.wall)}"
     if sample.waiting > WAITING_SHARE:
         return _choose_waiting(sample, cores, took, limited)
     carries = f"carries {_size(sample.nbytes)}"
@@ -88,7 +89,7 @@ def choose(sample: Sample, cores: int, *, limited: bool, gil_free: bool | None) 
             return Choice("threads", why, cores)
         carries += " and lets no other thread run meanwhile"
     if not limited and sample.wall * max(cores - 1, 0.1) <= sample.sending:
-        return Choice("inline", f"{took}, sending it costs {_duration(sample.sending)}")
+        return Choice("inline", f"{took}, sending it costs {exact(sample.sending)}")
     return Choice("processes", f"{took}, nearly all of it computing, and {carries}")
 
 
@@ -260,15 +261,8 @@ class Prober:
     def _watch(self, seconds: float) -> None:
         """Inline tasks must stay small: nothing else runs while one does."""
         if seconds > self._too_long:
-            why = f"tasks were small at first, now one takes {_duration(seconds)}"
+            why = f"tasks were small at first, now one takes {exact(seconds)}"
             self._loop.call_soon(self._set_to_work, Choice("processes", why))
-
-
-def _duration(seconds: float) -> str:
-    for unit, factor in (("s", 1), ("ms", 1e3), ("µs", 1e6)):
-        if seconds * factor >= 1 or unit == "µs":
-            return f"{seconds * factor:.3g} {unit}"
-    raise AssertionError
 
 
 def _size(nbytes: float) -> str:

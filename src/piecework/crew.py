@@ -73,6 +73,12 @@ class Crew:
             return True
         return self.feeder is not None and self.feeder.wanting
 
+    def slots(self) -> tuple[int, int]:
+        """How many slots run a task now, and how many there are."""
+        executors = {id(w.executor): w.executor for w in self._workers if w.busy}
+        busy = sum(executor.busy for executor in executors.values())
+        return busy, self._workers[-1].executor.slots if self._workers else 0
+
     def stop(self, kill: bool) -> None:
         """Lease nothing new; what has not started comes back as cancelled."""
         for worker in self._workers:

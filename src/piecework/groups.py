@@ -19,6 +19,7 @@ from piecework.task import Failure, Result
 KEPT_MAX = 200  # failures kept whole
 GROUPS_MAX = 500  # beyond that, new messages of a type share one group
 EXAMPLES_MAX = 3  # inputs kept a group
+FIRSTS_MAX = 21  # first failures of a kind kept in the order they came, for whoever watches
 _MESSAGE_MAX = 200
 _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 
@@ -34,7 +35,7 @@ class FailureGroup(NamedTuple):
 
 
 class _Group:
-    __slots__ = ("count", "examples", "folded", "message", "type", "varied", "where")
+    __slots__ = ("count", "examples", "folded", "message", "seen", "type", "varied", "where")
 
     def __init__(self, type: str, message: str, folded: str, where: str) -> None:
         self.count = 0
@@ -43,6 +44,7 @@ class _Group:
         self.folded = folded  # without what names the input
         self.varied = False  # another one's message was not the same to the letter
         self.where = where
+        self.seen = False  # in this session
         self.examples: list[Any] = []
 
 
@@ -51,6 +53,7 @@ class Failures:
 
     def __init__(self) -> None:
         self.indexes: array[int] = array("Q")
+        self.firsts: tuple[Result, ...] = ()  # of each kind the first one that was not recalled
         self._kept: list[Result] = []
         self._groups: dict[tuple[str, str, str], _Group] = {}
 
@@ -65,6 +68,10 @@ class Failures:
         group.count += 1
         if len(group.examples) < EXAMPLES_MAX and len(self._groups) <= KEPT_MAX:
             group.examples.append(result.input)
+        if not group.seen and not result.recalled:
+            group.seen = True
+            if len(self.firsts) < FIRSTS_MAX:
+                self.firsts = (*self.firsts, result)
 
     def _group(self, failure: Failure, input: Any) -> _Group:
         message = failure.message.split("\n", 1)[0]

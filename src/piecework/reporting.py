@@ -9,7 +9,8 @@ from collections.abc import Callable
 from piecework.crew import Crew
 from piecework.loop import Loop, Timer
 from piecework.master import Master
-from piecework.summary import Pace, Progress, Summary
+from piecework.pace import Pace
+from piecework.summary import Progress, Summary
 
 INTERVAL_SECONDS = 0.1
 _GROUPS_MAX = 5
@@ -71,10 +72,12 @@ class Reporter:
         with self._loop.entered():
             state, now = self._master.state, time.monotonic()
             seconds = self._seconds(now)
-            self._pace.add(now, state.settled)
-            overall = state.settled / seconds if seconds > 0 else 0.0
+            # What was cancelled, or done in an earlier session, says nothing of the pace.
+            worked = state.settled - state.cancelled - state.recalled
+            self._pace.add(now, worked)
             left = None if state.total is None else max(0, state.total - state.settled)
-            low, high = self._pace.eta(left, overall)
+            low, high = self._pace.eta(left)
+            busy, slots = self._crew.slots()
             return Progress(
                 total=state.total,
                 done=state.done,
@@ -87,10 +90,15 @@ class Reporter:
                 repeats=state.repeats,
                 groups=tuple(state.failures.groups(_GROUPS_MAX)),
                 seconds=seconds,
-                rate=self._pace.rate or overall,
+                rate=self._pace.rate or (worked / seconds if seconds > 0 else 0.0),
                 eta_low=low,
                 eta_high=high,
                 recalled=state.recalled,
+                busy=busy,
+                slots=slots,
+                group_count=state.failures.group_count,
+                firsts=state.failures.firsts,
+                stopped=state.stopped,
             )
 
     def summary(self) -> Summary:

@@ -7,16 +7,17 @@ the audit: inputs = done + failed + quarantined + cancelled.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable
-from reprlib import Repr
 
 from piecework.groups import FailureGroup
 from piecework.record import record
+from piecework.wording import counted, exact, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from piecework.task import Result
 
 _GROUPS_SHOWN = 20
-_repr = Repr()
-_repr.maxstring = _repr.maxother = 80
 _STEPS = 8  # a bucket is 9 % wide
 
 
@@ -54,45 +55,13 @@ class Timings:
         return {**found, "max": self.longest}
 
 
-class Pace:
-    """How fast a run goes lately, and when it will end: between the slowest and the fastest pace.
-
-    A single estimate is wrong whenever tasks differ; a range says how far it can be trusted.
-    """
-
-    def __init__(self) -> None:
-        self._samples: deque[tuple[float, int]] = deque(maxlen=32)
-
-    def add(self, now: float, settled: int) -> None:
-        """Note how far the run is; samples closer than 50 ms are left out."""
-        if not self._samples or now - self._samples[-1][0] >= 0.05:
-            self._samples.append((now, settled))
-
-    @property
-    def rate(self) -> float:
-        """Tasks a second over the samples at hand (the last seconds)."""
-        return _rate(self._samples[0], self._samples[-1]) if len(self._samples) > 1 else 0.0
-
-    def eta(self, left: int | None, overall: float) -> tuple[float | None, float | None]:
-        """Seconds left, at best and at worst; (None, None) while nothing can be said."""
-        samples = list(self._samples)
-        if left is None or not overall or len(samples) < 2:
-            return None, None
-        half = len(samples) // 2
-        rates = [overall, self.rate, _rate(samples[half], samples[-1])]
-        rates = [rate for rate in rates if rate > 0]
-        return left / max(rates), left / min(rates)
-
-
-def _rate(earlier: tuple[float, int], later: tuple[float, int]) -> float:
-    seconds = later[0] - earlier[0]
-    return (later[1] - earlier[1]) / seconds if seconds > 0 else 0.0
-
-
 @record(frozen=True, slots=True)
 class Progress:
     """Where a run stands; `rate` is recent, `eta_low` to `eta_high` are the seconds left.
 
+    `busy` of the `slots` run a task now. `waiting` counts tasks that are to be tried again.
+    `groups` are the five largest groups of failures of `group_count`; `firsts` the first failure
+    of each group of this session as they came, the first 21. `stopped` says why the run is ending.
     `recalled` counts what an earlier session of the run did; it is in `done` and the others, too.
     """
 
@@ -111,6 +80,11 @@ class Progress:
     eta_low: float | None
     eta_high: float | None
     recalled: int = 0
+    busy: int = 0
+    slots: int = 0
+    group_count: int = 0
+    firsts: tuple[Result, ...] = ()
+    stopped: str = ""
 
     @property
     def settled(self) -> int:
@@ -128,8 +102,8 @@ class Summary:
     """The account of a run. `str()` gives the closing lines.
 
     `inputs` counts what was drawn, `total` what was known to come (None: unknown). `executions`
-    counts every time a task ran, `repeats` those run again although they had finished, because
-    their worker died before it told. `stopped` says why the run ended before its inputs did:
+    counts every time a task ran, `repeats` those that had begun, or finished untold, when their
+    worker died, and so ran once more. `stopped` says why the run ended before its inputs did:
     cancelled, halted, deadline, interrupted, input or broken; `error` is what iterating would have
     raised for it. `recalled` counts those that an earlier session of the run did or saw fail: they
     are in `done` and the others, and left out of `executions`, `rate` and `percentiles`.
@@ -166,7 +140,7 @@ class Summary:
     def audit(self) -> str:
         """The closing equation. The run checked it; this only prints it."""
         return (
-            f"{_count(self.inputs, 'input')} = {self.done:,} done + {self.failed:,} failed + "
+            f"{counted(self.inputs, 'input')} = {self.done:,} done + {self.failed:,} failed + "
             f"{self.quarantined:,} quarantined + {self.cancelled:,} cancelled"
         )
 
@@ -175,17 +149,17 @@ class Summary:
 
     def _head(self) -> Iterable[str]:
         name = f"{self.name}: " if self.name else ""
-        line = f"{name}{self.done:,} done in {_duration(self.seconds)} ({self.rate:,.0f}/s)"
+        line = f"{name}{self.done:,} done in {exact(self.seconds)} ({self.rate:,.0f}/s)"
         if self.on:
             line += f" on {self.on}"
         if self.percentiles["max"]:
             p50, high = self.percentiles["p50"], self.percentiles["max"]
-            line += f"; a task took {_duration(p50)}, the longest {_duration(high)}"
+            line += f"; a task took {exact(p50)}, the longest {exact(high)}"
         yield line
         if self.why:
             yield f"  {self.why}"
         again = [(self.retries, "tried again"), (self.losses, "lost with their worker")]
-        again.append((self.repeats, "repeated although finished"))
+        again.append((self.repeats, "run again because their worker died"))
         told = [f"{n:,} {what}" for n, what in again if n]
         if told:
             yield "  " + ", ".join(told)
@@ -199,31 +173,7 @@ def _group_lines(groups: tuple[FailureGroup, ...]) -> Iterable[str]:
         where = f"  at {group.where}" if group.where else ""
         yield f"  {group.count:,} × {group.type}{message}{where}"
         if group.examples:
-            yield "      e.g. " + ", ".join(_safe_repr(input) for input in group.examples)
+            yield "      e.g. " + ", ".join(shown(input) for input in group.examples)
     if len(groups) > _GROUPS_SHOWN:
         rest = groups[_GROUPS_SHOWN:]
-        yield f"  {sum(g.count for g in rest):,} more in {_count(len(rest), 'other group')}"
-
-
-def _safe_repr(value: object) -> str:
-    try:
-        return _repr.repr(value)
-    except Exception as error:
-        return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.3g} µs"
-    if seconds < 1:
-        return f"{seconds * 1e3:.3g} ms"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+        yield f"  {sum(g.count for g in rest):,} more in {counted(len(rest), 'other group')}"

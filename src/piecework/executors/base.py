@@ -32,6 +32,10 @@ class BatchExecutor(Protocol):
         """How many tasks can run at once."""
 
     @property
+    def busy(self) -> int:
+        """How many of them run a task now, or are about to: for whoever watches."""
+
+    @property
     def loop(self) -> Loop:
         """The control loop; reports may be handled in it with `call_soon`."""
 

@@ -120,6 +120,11 @@ class CoroutineExecutor(Executor):
         return self._on.slots
 
     @property
+    def busy(self) -> int:
+        """Coroutines that have begun and not ended."""
+        return self._on.busy
+
+    @property
     def loop(self) -> Loop:
         return self._on.loop
 

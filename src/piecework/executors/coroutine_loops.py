@@ -117,6 +117,10 @@ class OneLoop:
                 self._loop = self._loop or Loop("piecework-coroutines")
         return self._loop
 
+    @property
+    def busy(self) -> int:
+        return min(self.slots, self._open_tasks)
+
     def prepare(self, fn: Callable[..., Any], star: bool, task_timeout: float | None) -> Call:
         return Call(fn, star, task_timeout or self._task_timeout)
 
@@ -206,6 +210,10 @@ class LoopPerProcess:
 
     def prepare(self, fn: Callable[..., Any], star: bool, task_timeout: float | None) -> Any:
         return self._executor.prepare(self._limited(fn, task_timeout), star=star)
+
+    @property
+    def busy(self) -> int:
+        return self._executor.busy
 
     def room(self) -> int:
         return -(-self._executor.room() // self._batch_size)

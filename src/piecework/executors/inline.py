@@ -136,6 +136,11 @@ class InlineExecutor(Executor):
             raise UsageError(f"{fn!r} is not callable. Give a function.")
         return _Call(fn, star)
 
+    @property
+    def busy(self) -> int:
+        """1 while a task runs or waits for its caller."""
+        return 1 - self.room()
+
     def room(self) -> int:
         return 0 if self._work or self._running else 1
 

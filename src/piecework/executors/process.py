@@ -215,6 +215,11 @@ class ProcessExecutor(Executor):
         return self._engine.roster.slots
 
     @property
+    def busy(self) -> int:
+        """Slots that have been sent something and have not reported all of it."""
+        return self._engine.roster.busy
+
+    @property
     def loop(self) -> Loop:
         return self._engine.loop
 

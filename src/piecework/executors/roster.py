@@ -44,6 +44,13 @@ class Roster:
     def slots(self) -> int:
         return self.max_workers * max(self.threads, self.coroutines)
 
+    @property
+    def busy(self) -> int:
+        """How many slots have something to do."""
+        if self.coroutines:
+            return sum(min(line.outstanding, self.coroutines) for line in self.lines())
+        return sum(1 for line in self.lines() if line.sent)
+
     def lines(self) -> Iterator[Line]:
         return (line for worker in self.workers.values() for line in worker.lines)
 
