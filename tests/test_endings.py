@@ -159,7 +159,7 @@ def test_ctrl_c_in_the_readers_own_code_ends_the_run(scripts: list[Script]) -> N
     time.sleep(0.5)
     script.interrupt()
     code, _, err = script.end()
-    assert code in (130, -signal.SIGINT)
+    assert code in (130, -signal.SIGINT), err
     assert "KeyboardInterrupt" in err
     assert script.left() == []
 

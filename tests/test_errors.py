@@ -9,12 +9,13 @@ import re
 
 import pytest
 
-from piecework import errors
+from piecework import errors, losses
 
 ALL = [
     cls
-    for _, cls in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(cls, errors.PieceworkError)
+    for module in (errors, losses)
+    for _, cls in inspect.getmembers(module, inspect.isclass)
+    if issubclass(cls, errors.PieceworkError) and cls.__module__ == module.__name__
 ]
 
 
@@ -36,8 +37,8 @@ def test_the_tree_draws_nothing_that_is_not_there() -> None:
         (errors.CannotPickle, pickle.PicklingError),
         (errors.CannotPickle, errors.UsageError),
         (errors.TaskTimeout, TimeoutError),
-        (errors.WorkerLost, concurrent.futures.BrokenExecutor),
-        (errors.ExecutorBroken, concurrent.futures.BrokenExecutor),
+        (losses.WorkerLost, concurrent.futures.BrokenExecutor),
+        (losses.ExecutorBroken, concurrent.futures.BrokenExecutor),
         (errors.DeadlineExceeded, errors.RunHalted),
         (errors.DeadlineExceeded, TimeoutError),
         (errors.QueueUnreachable, ConnectionError),
@@ -57,7 +58,7 @@ def test_every_error_travels_with_its_message(cls: type[Exception]) -> None:
 
 
 def test_a_lost_worker_keeps_how_it_ended() -> None:
-    lost = errors.WorkerLost("killed", signal=9, out_of_memory=True)
+    lost = losses.WorkerLost("killed", signal=9, out_of_memory=True)
     again = pickle.loads(pickle.dumps(lost))
     assert (again.signal, again.exitcode, again.out_of_memory) == (9, None, True)
 

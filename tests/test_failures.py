@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from piecework import errors
+from piecework import errors, losses
 from piecework.failures import MESSAGE_MAX, TRACEBACK_MAX, RemoteTraceback, failure_from, rebuild
 from piecework.packing import PICKLED_MAX
 from piecework.task import Failure
@@ -139,7 +139,7 @@ class Frozen(Exception):
         NoArgs(),
         Slotted("s"),
         FalseError("f"),
-        errors.WorkerLost("gone", signal=9),
+        losses.WorkerLost("gone", signal=9),
         errors.InputError("no", index=4),
         SyntaxError("bad", ("f.py", 3, 1, "x = ", 3, 5)),
     ],
@@ -376,10 +376,10 @@ def test_each_cause_has_its_error() -> None:
     assert type(rebuild(Failure("x", "too slow", "timeout"))) is errors.TaskTimeout
     assert type(rebuild(Failure("x", "", "cancelled"))) is concurrent.futures.CancelledError
     lost = rebuild(Failure("x", "killed", "memory", signal=9))
-    assert type(lost) is errors.WorkerLost
+    assert type(lost) is losses.WorkerLost
     assert (lost.signal, lost.exitcode, lost.out_of_memory) == (9, None, True)
     left = rebuild(Failure("x", "left", "exit", exitcode=3))
-    assert type(left) is errors.WorkerLost
+    assert type(left) is losses.WorkerLost
     assert (left.signal, left.exitcode, left.out_of_memory) == (None, 3, False)
 
 

@@ -13,7 +13,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 
 FLOORS = [
-    "errors lean record spin task retry screen wording"
+    "errors losses lean record spin task retry screen wording"
     " codec failures packing shipping byvalue arrival mainspace diagnosis"
     " templates captured commands",
     "batching loop states run groups summary delivery measuring trivial pace display"

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from piecework.errors import TaskTimeout, UsageError, WorkerLost
+from piecework.errors import TaskTimeout, UsageError
 from piecework.failures import failure_from
+from piecework.losses import WorkerLost
 from piecework.retry import Backoff, Retry
 from piecework.task import Cause, Failure
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from piecework.delivery import Piece
-from piecework.errors import ExecutorBroken, PieceworkError, RunHalted
+from piecework.errors import PieceworkError, RunHalted
+from piecework.losses import ExecutorBroken
 from piecework.retry import Backoff, Retry
 from piecework.run import Halt, RunState
 from piecework.states import BLOCK

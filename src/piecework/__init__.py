@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         CommandFailed,
         DeadlineExceeded,
         DeadlockError,
-        ExecutorBroken,
         InputError,
         PieceworkError,
         QueueUnreachable,
@@ -25,12 +24,12 @@ if TYPE_CHECKING:
         RunHalted,
         TaskTimeout,
         UsageError,
-        WorkerLost,
     )
     from piecework.executors.coroutine import CoroutineExecutor
     from piecework.executors.process import ProcessExecutor
     from piecework.executors.thread import ThreadExecutor
     from piecework.handle import Run
+    from piecework.losses import ExecutorBroken, WorkerLost
     from piecework.retry import Backoff
     from piecework.runtime import map
     from piecework.summary import Progress, Summary
@@ -71,6 +70,7 @@ _HOMES = {
     "Backoff": "retry",
     "CommandResult": "commands",
     "CoroutineExecutor": "executors.coroutine",
+    "ExecutorBroken": "losses",
     "Failure": "task",
     "ProcessExecutor": "executors.process",
     "Progress": "summary",
@@ -78,6 +78,7 @@ _HOMES = {
     "Run": "handle",
     "Summary": "summary",
     "ThreadExecutor": "executors.thread",
+    "WorkerLost": "losses",
     "command": "commands",
     "map": "runtime",
 }

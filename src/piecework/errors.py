@@ -19,14 +19,16 @@
     ├── AuthError                            the key was refused
     └── QueueUnreachable(ConnectionError)    no queue answers at the address
 
+WorkerLost and ExecutorBroken are defined in losses.py, and imported only where a worker was lost:
+their base takes longer to import than all the rest of a map.
+
 An error of the user's own function is never wrapped where its type can be rebuilt:
 it is raised as itself, with notes that carry input, attempt and worker.
 """
 
 from __future__ import annotations
 
-import pickle
-from concurrent.futures import BrokenExecutor
+from piecework.lean import pickle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,26 +63,6 @@ class TaskTimeout(PieceworkError, TimeoutError):
     """The task passed its time limit and was ended; nothing else was harmed."""
 
 
-class WorkerLost(PieceworkError, BrokenExecutor):
-    """The worker died while it ran this task; the executor goes on with another worker.
-
-    `signal` is the number that killed it, `exitcode` what it left with (one of both is None),
-    `out_of_memory` whether the kernel's counters say that memory was the reason.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        signal: int | None = None,
-        exitcode: int | None = None,
-        out_of_memory: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.signal = signal
-        self.exitcode = exitcode
-        self.out_of_memory = out_of_memory
-
-
 class CommandFailed(PieceworkError):
     """A child command ended with an exit code that does not mean success, or by a signal.
 
@@ -93,10 +75,6 @@ class CommandFailed(PieceworkError):
 
     def __reduce__(self) -> tuple[type[CommandFailed], tuple[str, CommandResult | None]]:
         return type(self), (str(self), self.result)
-
-
-class ExecutorBroken(PieceworkError, BrokenExecutor):
-    """No worker can be started any more (its initializer fails): every task is refused."""
 
 
 class RemoteError(PieceworkError):

@@ -148,7 +148,7 @@ def rebuild(
 def _of_cause(failure: Failure) -> BaseException:
     from concurrent.futures import CancelledError
 
-    from piecework import errors  # not for workers: these two take 12 ms to import
+    from piecework import errors, losses  # not for workers: 12 ms to import
 
     if failure.cause == "timeout":
         return errors.TaskTimeout(failure.message)
@@ -156,11 +156,11 @@ def _of_cause(failure: Failure) -> BaseException:
         return errors.CommandFailed(failure.message, failure.result)
     if failure.lost:
         memory = failure.cause == "memory"
-        return errors.WorkerLost(failure.message, failure.signal, failure.exitcode, memory)
+        return losses.WorkerLost(failure.message, failure.signal, failure.exitcode, memory)
     if failure.cause == "cancelled":
         return CancelledError(failure.message)
     if failure.type == "piecework.ExecutorBroken":  # it speaks of no task's exception
-        return errors.ExecutorBroken(failure.message)
+        return losses.ExecutorBroken(failure.message)
     exc = unpack(failure.pickled, failure.message) if failure.pickled else None
     if failure.cause == "pickle" and not isinstance(exc, pickle.PicklingError):
         return errors.CannotPickle(str(failure))

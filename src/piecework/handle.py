@@ -12,7 +12,6 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import CancelledError
 from functools import partial
 from itertools import chain
 from types import TracebackType
@@ -104,9 +103,7 @@ class Run(Generic[R]):
             raise self._exception(piece, failure)
         if not self._told:  # once for all that were never started, not for each of them
             self._told = True
-            raise self._master.state.error or CancelledError(
-                f"the run was stopped before input {piece.start} was worked on"
-            )
+            raise self._master.state.error or _never_started(piece)
 
     def _exception(self, piece: Piece, failure: Failure) -> BaseException:
         inline = self._crew.inline
@@ -321,6 +318,12 @@ class Run(Generic[R]):
         state = self._master.state
         stands = "ended" if self._master.finished else "under way"
         return f"<piecework.Run {stands}: {state.done} done, {len(state.failures)} failed>"
+
+
+def _never_started(piece: Piece) -> BaseException:
+    from concurrent.futures import CancelledError
+
+    return CancelledError(f"the run was stopped before input {piece.start} was worked on")
 
 
 def _dropped(master: Master, crew: Crew, loop: Loop) -> None:

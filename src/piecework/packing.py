@@ -27,7 +27,7 @@ def type_name(cls: type) -> str:
         return "exception"
     if not isinstance(module, str) or module == "builtins":
         return name
-    if module == "piecework.errors":
+    if module in ("piecework.errors", "piecework.losses"):
         module = "piecework"
     return f"{module}.{name}"
 

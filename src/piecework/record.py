@@ -65,7 +65,9 @@ def _init(cls, defaults, frozen):
         lines.append("    self.__post_init__()")
     made = {"_defaults": defaults}
     made.update({f"_set_{name}": cls.__dict__[name].__set__ for name in names})
-    exec("\n".join(lines), made)  # names of a class body of ours, nothing else
+    # Compiled first: exec of a text makes the interpreter forget that it ends by Ctrl-C, and it
+    # would leave with 1. What is in it are names of a class body of ours, nothing else.
+    exec(compile("\n".join(lines), "<record>", "exec"), made)
     return made["__init__"]
 
 

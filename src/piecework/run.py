@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from piecework.delivery import Piece, cut, each_seconds, inputs_of
-from piecework.errors import ExecutorBroken, PieceworkError, RunHalted
+from piecework.errors import PieceworkError, RunHalted
 from piecework.groups import Failures
 from piecework.record import record
 from piecework.retry import Retry
@@ -188,6 +188,8 @@ class RunState:
                 kept.append(position)
         pieces = [*cut(report, part, kept, failures), *self._halted()]
         if refusal is not None:
+            from piecework.losses import ExecutorBroken
+
             pieces += self.stop("broken", ExecutorBroken(refusal.message))
         return pieces
 

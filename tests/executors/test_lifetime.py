@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from piecework.errors import UsageError, WorkerLost
+from piecework.errors import UsageError
 from piecework.executors.coroutine import CoroutineExecutor
 from piecework.executors.process import ProcessExecutor
+from piecework.losses import WorkerLost
 from tests.executors import async_tasks, tasks
 from tests.executors.conftest import Mode
 from tests.executors.gate import PATIENCE, Gate

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 import piecework
-from piecework.errors import CannotPickle, RemoteError, TaskTimeout, WorkerLost
+from piecework.errors import CannotPickle, RemoteError, TaskTimeout
 from piecework.executors.coroutine import CoroutineExecutor
 from piecework.executors.process import ProcessExecutor
 from piecework.executors.thread import ThreadExecutor
+from piecework.losses import WorkerLost
 from tests.executors.gate import PATIENCE
 from tests.faults.misbehave import BAD, HANGS, KINDS, LIMIT, Run, run, run_coroutine
 

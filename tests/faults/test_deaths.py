@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from piecework.errors import TaskTimeout, WorkerLost
+from piecework.errors import TaskTimeout
 from piecework.executors.process import ProcessExecutor
+from piecework.losses import WorkerLost
 from tests.executors.gate import PATIENCE, Gate
 from tests.executors.tasks import hold, pid, square
 from tests.faults.misbehave import KillsWhoLoadsIt, kill, leave_at_once

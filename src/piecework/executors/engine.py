@@ -22,7 +22,6 @@ from piecework.executors import channel
 from piecework.executors.balance import Balancer
 from piecework.executors.boot import Boot
 from piecework.executors.deaths import Deaths
-from piecework.executors.future import TaskFuture
 from piecework.executors.launcher import Launcher
 from piecework.executors.results import decode, deliver
 from piecework.executors.roster import Roster
@@ -38,6 +37,8 @@ from piecework.task import Failure
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from piecework.executors.future import TaskFuture
 
 FRAME_SECONDS = 0.004  # single calls travel together up to about this much work
 FRAME_CALLS = 256

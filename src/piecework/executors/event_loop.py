@@ -22,9 +22,10 @@ from typing import Any
 # may use threads, whose own hook must come after ours.
 import concurrent.futures.thread  # isort: skip  # noqa: F401
 
-from piecework.errors import ExecutorBroken, UsageError
+from piecework.errors import UsageError
 from piecework.executors.coroutine_calls import Submitted, contained, end_loop
 from piecework.executors.coroutine_slots import CoroutineSlots, Work
+from piecework.losses import ExecutorBroken
 
 _AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"

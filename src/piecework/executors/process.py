@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 
-from piecework.errors import CannotPickle, ExecutorBroken, UsageError
+from piecework.errors import CannotPickle, UsageError
 from piecework.executors.boot import boot_copy, boot_fresh
 from piecework.executors.cores import cores
 
@@ -198,6 +198,8 @@ class ProcessExecutor(Executor):
     def _check_open(self) -> None:
         engine = self._engine
         if engine.broken is not None:
+            from piecework.losses import ExecutorBroken
+
             raise ExecutorBroken(str(engine.broken.message))
         if _interpreter_ended:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")

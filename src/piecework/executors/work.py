@@ -6,14 +6,15 @@ Work (one batch, or one submitted call) ── cut into ──▶ Stretch ──
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
 
-from piecework.executors.future import TaskFuture
 from piecework.task import Batch, Failure, Report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from typing import Any
+
+    from piecework.executors.future import TaskFuture
 
 Timings = list[tuple[int, float]]
 
