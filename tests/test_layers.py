@@ -13,11 +13,16 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 
 FLOORS = [
+<<<<<<< /tmp/tmp6eaelvnx
+    "errors lean record spin task retry sizes screen wording"
+=======
     "errors losses lean record spin task retry screen wording"
+>>>>>>> /tmp/tmp4ix32jyt
     " codec failures packing shipping byvalue arrival mainspace diagnosis"
     " templates captured commands",
     "batching loop states run groups summary delivery measuring trivial pace display"
     " queues queues.base executors executors.base executors.slot executors.channel executors.cores"
+    " executors.share executors.cgroup executors.blas executors.memory"
     " executors.blame executors.outbox executors.shared executors.slot_thread",
     "queues.memory feeder options"
     " executors.thread executors.inline executors.ordered executors.mapping executors.work"
@@ -26,6 +31,7 @@ FLOORS = [
     " executors.process executors.engine executors.roster executors.balance executors.watch"
     " executors.boot executors.deaths executors.results executors.worker_process executors.launcher"
     " executors.spawning"
+    " executors.memory_watch"
     " executors.supervisor executors.child executors.verdicts executors.future",
     "worker master crew auto",
     "reporting handle wiring runtime",

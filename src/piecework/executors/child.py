@@ -13,7 +13,7 @@ import sys
 from _thread import start_new_thread
 
 from piecework import codec, mainspace
-from piecework.executors import channel, shared
+from piecework.executors import channel, share, shared
 from piecework.executors.slot_thread import Channel, SlotThread, die, listen
 from piecework.failures import failure_from
 from piecework.lean import pickle, signal, socket, suppress
@@ -102,6 +102,12 @@ def _become_worker(setup: dict[str, Any], *, forked: bool) -> None:
         os.environ.update(setup["environ"])
         with suppress(OSError):
             os.chdir(setup["folder"])
+    share.become(setup["share"])
+    os.environ.update(setup["limits"])
+    if forked and "numpy" in sys.modules and setup["limits"]:
+        from piecework.executors import blas
+
+        blas.limit_loaded(setup["limits"])
     mainspace.adopt(fresh=not forked)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

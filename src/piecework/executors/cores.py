@@ -1,34 +1,53 @@
-"""How many cores this process may use: affinity and the quota of its control group."""
+"""How many cores may be used here, and why: affinity, control groups, the share of a task."""
 
 from __future__ import annotations
 
-import math
 import os
+
+from piecework.executors import share
+from piecework.executors.cgroup import cpu_limit, read_file
+from piecework.record import record
+
+
+@record(frozen=True, slots=True)
+class Cores:
+    number: int
+    why: str
 
 
 def cores() -> int:
-    """At least 1; a container limited to two of sixty-four cores gets 2."""
+    """At least 1; a container limited to two of sixty-four cores gets 2, and a map inside a task
+    the share of the slot that it runs in."""
+    return counted().number
+
+
+def counted() -> Cores:
+    """The number of cores and what decides it: the tightest of all that limit it."""
+    found = Cores(*_allowed())
+    quota = cpu_limit(read_file)
+    if quota is not None and -(-quota.amount // 1) < found.number:
+        why = f"the control group allows {quota.amount:g} cores' worth of time ({quota.path})"
+        found = Cores(int(-(-quota.amount // 1)), why)
+    mine = share.mine()
+    if mine is not None and mine[0] < found.number:
+        found = Cores(mine[0], "the share of the task that asks")
+    return found
+
+
+def part(slots: int, *, threads_min: int = 1) -> share.Share:
+    """The share of each of so many slots: what a map inside one of their tasks keeps to."""
+    return max(1, cores() // slots), max(threads_min, share.threads() // slots)
+
+
+def _allowed() -> tuple[int, str]:
+    there = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
+        number = len(os.sched_getaffinity(0))
+        why = f"affinity allows {number} of {there}" if number < there else f"there are {there}"
     else:
-        count = os.cpu_count() or 1
-    quota = _quota()
-    return max(1, min(count, math.ceil(quota))) if quota else max(1, count)
-
-
-def _quota() -> float | None:
-    """Cores' worth of time that the control group (version 2, then 1) allows; None: no limit."""
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            limit, period = file.read().split()
-        return None if limit == "max" else int(limit) / int(period)
-    except (OSError, ValueError):
-        pass
-    try:
-        with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:
-            quota = int(file.read())
-        with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
-            period_us = int(file.read())
-    except (OSError, ValueError):
-        return None
-    return quota / period_us if quota > 0 and period_us > 0 else None
+        number, why = there, f"there are {there}"
+    if hasattr(os, "process_cpu_count"):  # python -X cpu_count=4, from 3.13 on
+        told = os.process_cpu_count() or number
+        if told != number:
+            return told, f"-X cpu_count or PYTHON_CPU_COUNT says {told}"
+    return number, why

@@ -21,6 +21,7 @@ from piecework.errors import CannotPickle
 from piecework.executors import channel
 from piecework.executors.balance import Balancer
 from piecework.executors.boot import Boot
+from piecework.executors.cores import part
 from piecework.executors.deaths import Deaths
 from piecework.executors.launcher import Launcher
 from piecework.executors.results import decode, deliver
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 FRAME_SECONDS = 0.004  # single calls travel together up to about this much work
 FRAME_CALLS = 256
+SLOT_THREADS_MIN = 4  # in each slot, for maps inside a task: a process has no others
 EXIT_GRACE = 1.0  # between the end of a worker's channels and its exit status
 
 
@@ -71,8 +73,9 @@ class Engine:
         self.broken: Failure | None = None
         self.stopping = False
         self.closed = False
+        each = part(workers * threads, threads_min=SLOT_THREADS_MIN)
         launcher = Launcher(
-            self.loop, method, initializer, initargs, self._on_process, boot, booted
+            self.loop, method, initializer, initargs, self._on_process, boot, booted, each
         )
         self.roster = Roster(
             self.loop,
@@ -230,6 +233,16 @@ class Engine:
             for line in worker.lines:
                 if self.pending and not self.suspects and worker.usable:
                     self._send_next(line)
+
+    def populate(self) -> None:
+        """Start all workers that there may be, before there is work for them."""
+        while self.roster.vacancies > 0:
+            try:
+                self.roster.start()
+            except OSError:  # fewer, then; without any whoever made us should know
+                if not self.roster.workers:
+                    raise
+                return
 
     # -- what workers say ----------------------------------------------------------------------
 

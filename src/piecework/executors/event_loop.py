@@ -22,7 +22,13 @@ from typing import Any
 # may use threads, whose own hook must come after ours.
 import concurrent.futures.thread  # isort: skip  # noqa: F401
 
+<<<<<<< /tmp/tmprrpohg2z
+from piecework.errors import ExecutorBroken, UsageError
+from piecework.executors import share
+from piecework.executors.cores import part
+=======
 from piecework.errors import UsageError
+>>>>>>> /tmp/tmppf368k6t
 from piecework.executors.coroutine_calls import Submitted, contained, end_loop
 from piecework.executors.coroutine_slots import CoroutineSlots, Work
 from piecework.losses import ExecutorBroken
@@ -45,6 +51,7 @@ class EventLoop:
         self._name = name
         self._initializer = initializer
         self._initargs = initargs
+        self._share = part(limit)
         self._lock = threading.RLock()  # a finalizer may come in at any point
         self._incoming: deque[tuple[Work, float | None]] = deque()
         self._awake = False  # a wake-up is on its way: no second one is needed
@@ -129,6 +136,7 @@ class EventLoop:
             self._awake = False
             fresh = list(self._incoming)
             self._incoming.clear()
+        share.enter(self._share)  # whatever this event loop runs from here on inherits it
         for work, task_timeout in fresh:
             future = work.future if isinstance(work, Submitted) else None
             self._slots.add(work, work.outbox(self._name), task_timeout, future)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from piecework import codec
 from piecework.executors import supervisor
+from piecework.executors.blas import limits
 from piecework.executors.boot import Boot
 from piecework.executors.supervisor import MESSAGE
 from piecework.executors.worker_process import WorkerProcess
@@ -17,6 +18,8 @@ from piecework.loop import READ, Loop
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from piecework.executors.share import Share
 
 
 class Launcher:
@@ -32,11 +35,13 @@ class Launcher:
         on_change: Callable[[WorkerProcess | None], None],
         boot: Boot,
         booted: tuple[socket.socket, int] | None,
+        share: Share,
     ) -> None:
         self._loop = loop
         self._method = method
         self._on_change = on_change
         self._boot = boot
+        self._share = share  # of the machine, for each slot
         self._sock: socket.socket | None = None
         self._pid = 0
         self._started = False
@@ -63,6 +68,8 @@ class Launcher:
         """What a worker is told first; it never re-imports `__main__`."""
         setup: dict[str, Any] = {"coroutines": coroutines, "initializer": None}
         setup["inherited"] = len(self._inherited)
+        setup["share"] = self._share
+        setup["limits"] = limits(os.environ, self._share[0])
         if self._method != "fork":
             setup.update(
                 path=sys.path,

@@ -19,6 +19,8 @@ from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from piecework.errors import UsageError
+from piecework.executors import share
+from piecework.executors.cores import part
 from piecework.executors.ordered import Part, Window, checked_chunksize, ordered_map
 from piecework.executors.outbox import OpenBatch, Outbox
 
@@ -47,6 +49,8 @@ class Call:
 class ThreadExecutor(ThreadPoolExecutor):
     """Runs calls on threads of this process; the whole contract of `ThreadPoolExecutor`.
 
+    `max_workers` is 32 unless given; inside a task it is the share of that task, at least 1.
+
     `map` draws its inputs lazily, at most `buffersize` ahead of the results that were taken.
     """
 
@@ -59,8 +63,11 @@ class ThreadExecutor(ThreadPoolExecutor):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
     ) -> None:
-        self.slots = WORKERS if max_workers is None else max_workers
-        super().__init__(self.slots, thread_name_prefix, initializer, initargs)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self.slots = min(WORKERS, share.threads()) if max_workers is None else max_workers
+        each = part(max(1, self.slots))  # ThreadPoolExecutor says what is wrong with 0
+        super().__init__(self.slots, thread_name_prefix, _initialize, (each, initializer, initargs))
         self._open: deque[Part | OpenBatch] = deque()
         self._helpers = 0
         self._helping = threading.RLock()  # a finalizer may come in at any point
@@ -127,6 +134,11 @@ class ThreadExecutor(ThreadPoolExecutor):
                     self._loop = Loop("piecework-threads")
                     weakref.finalize(self, self._loop.close)
         return self._loop
+
+    @property
+    def busy(self) -> int:
+        """Threads that work off a batch."""
+        return len(self._outboxes)
 
     def prepare(
         self, fn: Callable[..., Any], *, star: bool = False, task_timeout: float | None = None
@@ -290,3 +302,12 @@ class ThreadExecutor(ThreadPoolExecutor):
         for outbox in list(self._outboxes):
             outbox.flush()
         self._sweep_later()
+
+
+def _initialize(
+    each: share.Share, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> None:
+    """What a thread begins with: its share of the machine, then what the user wants."""
+    share.enter(each)
+    if initializer is not None:
+        initializer(*initargs)

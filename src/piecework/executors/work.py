@@ -27,13 +27,21 @@ class Call:
     `seconds` is the mean duration of its tasks as learnt so far; None while nothing is known.
     """
 
-    __slots__ = ("__weakref__", "cancelled", "data", "id", "limit", "seconds", "star")
+    __slots__ = ("__weakref__", "cancelled", "data", "id", "limit", "memory", "seconds", "star")
 
-    def __init__(self, data: bytes, *, star: bool = False, limit: float | None = None) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        *,
+        star: bool = False,
+        limit: float | None = None,
+        memory: int | None = None,
+    ) -> None:
         self.id = next(_ids)
         self.data = data
         self.star = star
-        self.limit = limit
+        self.limit = limit  # seconds
+        self.memory = memory  # bytes
         self.seconds: float | None = None
         self.cancelled = False
 

@@ -244,8 +244,9 @@ class WorkerProcess:
         self.dying = False  # a line has ended: it runs nothing any more
         self.lost = False
         self.taken = 0  # tasks ever sent to it
-        self.doomed: str = ""  # why we end it: timeout, cancelled, terminated, disowned
+        self.doomed: str = ""  # why we end it: timeout, memory, cancelled, terminated, disowned
         self.timed_out = (0, 0)  # line and number of the task that passed its limit
+        self.over_memory = 0  # bytes that it held when it was ended for that
         self.stacks = ""
         self.stop_timer: Timer | None = None
         self.status: int | None = None
