@@ -13,11 +13,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 
 FLOORS = [
-<<<<<<< /tmp/tmp6eaelvnx
-    "errors lean record spin task retry sizes screen wording"
-=======
-    "errors losses lean record spin task retry screen wording"
->>>>>>> /tmp/tmp4ix32jyt
+    "errors losses lean record spin task retry sizes screen wording"
     " codec failures packing shipping byvalue arrival mainspace diagnosis"
     " templates captured commands",
     "batching loop states run groups summary delivery measuring trivial pace display"

@@ -22,13 +22,9 @@ from typing import Any
 # may use threads, whose own hook must come after ours.
 import concurrent.futures.thread  # isort: skip  # noqa: F401
 
-<<<<<<< /tmp/tmprrpohg2z
-from piecework.errors import ExecutorBroken, UsageError
+from piecework.errors import UsageError
 from piecework.executors import share
 from piecework.executors.cores import part
-=======
-from piecework.errors import UsageError
->>>>>>> /tmp/tmppf368k6t
 from piecework.executors.coroutine_calls import Submitted, contained, end_loop
 from piecework.executors.coroutine_slots import CoroutineSlots, Work
 from piecework.losses import ExecutorBroken
