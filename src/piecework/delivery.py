@@ -51,10 +51,10 @@ class Piece:
         start = 0
         for position in [*sorted(self.failures), len(self)]:
             if start < position:
-                yield self._part(start, position, {}, seconds)
+                yield self.part(start, position, {}, seconds)
             if position < len(self):
                 failures = {0: self.failures[position]}
-                yield self._part(position, position + 1, failures, seconds)
+                yield self.part(position, position + 1, failures, seconds)
             start = position + 1
 
     def _all_cancelled(self) -> bool:
@@ -65,15 +65,22 @@ class Piece:
     def last(self, count: int) -> Piece:
         """The last `count` tasks of a piece without failures."""
         seconds = _each(self.timings, len(self.values))
-        return self._part(len(self) - count, len(self), {}, seconds)
+        return self.part(len(self) - count, len(self), {}, seconds)
 
-    def _part(
-        self, start: int, stop: int, failures: dict[int, Failure], seconds: list[float]
+    def part(
+        self,
+        start: int,
+        stop: int,
+        failures: dict[int, Failure] | None = None,
+        seconds: list[float] | None = None,
     ) -> Piece:
+        """A stretch of it; `failures` by position in the stretch, `seconds` of all its tasks."""
+        if seconds is None:
+            seconds = _each(self.timings, len(self.values))
         return Piece(
             start=self.start + start,
             values=self.values[start:stop],
-            failures=failures,
+            failures=failures or {},
             inputs=self.inputs[start:stop],
             timings=[(1, took) for took in seconds[start:stop]],
             attempt=self.attempt,

@@ -1,0 +1,93 @@
+"""How an input is known again in another process, another day, at another place of the input list.
+
+    None, bool, int, float, str, bytes      by value
+    tuple, list, dict, set                  by what is in them; dicts and sets in any order
+    functions                               by their code, as `version` sees it
+    any other object                        by what pickle makes of it, without its memo
+
+The memo is left out because it tells whether two equal parts are the same object, which is an
+accident of how an input was made. Equal is not enough to be the same input: 1, 1.0 and True are
+three, for a function may well treat them differently.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from pathlib import PurePath
+from types import FunctionType
+from typing import Any
+
+from piecework.errors import UsageError
+from piecework.journal.rows import ID_BYTES
+
+ATOMIC = frozenset({int, str, bytes, float, bool, type(None)})
+_LENGTH_MAX = 80
+
+
+def all_atomic(inputs: Iterable[Any]) -> bool:
+    """Whether nobody can change any of them: then they can be looked at later."""
+    return ATOMIC.issuperset(map(type, inputs))
+
+
+def digest(value: Any) -> bytes:
+    """Sixteen bytes that are the same for the same input. UsageError where that cannot be told."""
+    try:
+        return _digest(value)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise UsageError(
+            f"the input {_short(value)} cannot be known again when the run is resumed ({what}). "
+            "Give key=, a function that names it, such as key=lambda input: input.name"
+        ) from error
+
+
+def digests(inputs: Iterable[Any], key: Callable[[Any], object] | None = None) -> bytes:
+    """The digests of all, joined; with `key` of what it makes of them."""
+    return b"".join(map(digest, inputs if key is None else map(key, inputs)))
+
+
+def same(inputs: Sequence[Any], others: Sequence[Any]) -> bool:
+    """Whether they are the same one by one; both are atomic. False where it is not certain."""
+    types = list(map(type, inputs))
+    if float in types:  # 0.0 is -0.0 and nan is not nan, as far as == knows
+        return list(map(repr, inputs)) == list(map(repr, others))
+    return types == list(map(type, others)) and inputs == others
+
+
+def _digest(value: Any) -> bytes:
+    file = io.BytesIO()
+    _Stable(file).dump(value)
+    return blake2b(file.getbuffer(), digest_size=ID_BYTES).digest()
+
+
+class _Stable(pickle.Pickler):
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, 5)
+        self.fast = True
+
+    def persistent_id(self, obj: Any) -> bytes | None:
+        """What stands for an object whose pickle would not be the same each time."""
+        kind = type(obj)
+        if kind is dict:
+            pairs = sorted(_digest(key) + _digest(value) for key, value in obj.items())
+            return b"dict" + b"".join(pairs)
+        if kind is set or kind is frozenset:
+            return kind.__name__.encode() + b"".join(sorted(map(_digest, obj)))
+        if kind is FunctionType:
+            from piecework.journal.version import function_digest
+
+            return b"function" + function_digest(obj)
+        if isinstance(obj, PurePath):  # Python versions pickle it differently
+            return b"path" + str(obj).encode("utf-8", "surrogateescape")
+        return None
+
+
+def _short(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _LENGTH_MAX else text[: _LENGTH_MAX - 3] + "..."

@@ -1,0 +1,307 @@
+"""Which function a journal is of, and whether its code has changed since.
+
+    function ──▶ its syntax tree, and those of what it names in its module, and so on
+             ──▶ what it carries: partial arguments, defaults, variables of an outer function
+
+Comments, formatting and docstrings make no difference. What is imported from other modules is
+known by its name only: a library that was updated is not the function of the user that changed.
+Where there is no source (`python -c`, a prompt), the bytecode stands for it.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import sys
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from hashlib import blake2b
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+from piecework.journal.rows import ID_BYTES
+
+_OURS = "piecework"
+_LEFT_OUT = frozenset({"ctx", "kind", "type_comment"})
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_BLOCKS = (ast.If, ast.Try, ast.With, ast.For, ast.While)
+
+
+def name_of(fn: Any) -> str:
+    """`module:name`, as the command line takes it."""
+    fn = _innermost(fn)
+    named = fn if hasattr(fn, "__qualname__") else type(fn)
+    module = getattr(named, "__module__", None) or "builtins"
+    return f"{module}:{named.__qualname__}"
+
+
+def parts_of(fn: Any) -> dict[str, str]:
+    """What the function consists of, each part with the digest of it."""
+    parts: dict[str, bytes] = {}
+    _collect(fn, parts)
+    return {name: digest.hex() for name, digest in parts.items()}
+
+
+def function_digest(fn: Any) -> bytes:
+    return _hash(repr(sorted(parts_of(fn).items())))
+
+
+def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """The parts that are not as they were, by name."""
+    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+
+
+def _innermost(fn: Any) -> Any:
+    """The user's function, where it is wrapped by ours or by `partial`."""
+    while isinstance(fn, partial):
+        inner = [arg for arg in fn.args if callable(arg)] if _is_ours(fn.func) else []
+        fn = inner[0] if inner else fn.func
+    return fn
+
+
+def _is_ours(fn: Any) -> bool:
+    return _package(fn) == _OURS
+
+
+def _by_name(fn: Any) -> bool:
+    """Whether its name says enough: our own, and what comes with Python."""
+    return _is_ours(fn) or (_package(fn) in sys.stdlib_module_names and _package(fn) != "__main__")
+
+
+def _package(fn: Any) -> str:
+    return (getattr(fn, "__module__", None) or "").partition(".")[0]
+
+
+def _collect(fn: Any, parts: dict[str, bytes]) -> None:
+    if isinstance(fn, partial):
+        _collect(fn.func, parts)
+        _add_values("argument", [*enumerate(fn.args), *sorted(fn.keywords.items())], parts)
+    elif isinstance(fn, MethodType):
+        _collect(fn.__func__, parts)
+        if not isinstance(fn.__self__, type):
+            _collect_class(type(fn.__self__), parts)
+    elif isinstance(fn, FunctionType):
+        _collect_function(fn, parts)
+    elif isinstance(fn, type):
+        _collect_class(fn, parts)
+    elif type(fn).__module__ == "builtins":
+        parts[name_of(fn)] = _hash(name_of(fn))
+    else:
+        _collect_class(type(fn), parts)
+        _add_values("state of", [(type(fn).__qualname__, fn)], parts)
+
+
+def _add_values(what: str, values: list[tuple[Any, Any]], parts: dict[str, bytes]) -> None:
+    for name, value in values:
+        if isinstance(value, FunctionType | MethodType | partial):
+            _collect(value, parts)
+        else:
+            parts[f"{what} {name}"] = _value(value)
+
+
+def _value(value: Any) -> bytes:
+    """Of what can be known again the digest, of anything else only the type."""
+    from piecework.errors import UsageError
+    from piecework.journal.identity import digest
+
+    try:
+        return digest(value)
+    except (UsageError, RecursionError):
+        return _hash(f"{type(value).__module__}.{type(value).__qualname__}")
+
+
+def _collect_function(fn: FunctionType, parts: dict[str, bytes]) -> None:
+    name = f"{fn.__module__}:{fn.__qualname__}"
+    if name in parts:
+        return
+    if _by_name(fn):
+        parts[name] = _hash(name)
+        return
+    code = fn.__code__
+    module = _module(code.co_filename)
+    nodes = module.functions(code) if module is not None else []
+    if module is None or not nodes:
+        parts[name] = _hash(repr(_code_form(code)))
+        parts.update(_functions_named(fn, code, parts))
+    else:
+        parts[name] = _hash(repr([_form(node) for node in nodes]))
+        _collect_names(module, nodes, parts)
+    given = [*enumerate(fn.__defaults__ or ()), *sorted((fn.__kwdefaults__ or {}).items())]
+    _add_values(f"default of {fn.__qualname__}:", given, parts)
+    _add_values("variable", list(_closure(fn)), parts)
+    wrapped = getattr(fn, "__wrapped__", None)
+    if isinstance(wrapped, FunctionType):
+        _collect_function(wrapped, parts)
+
+
+def _closure(fn: FunctionType) -> Iterator[tuple[str, Any]]:
+    for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=False):
+        try:
+            value = cell.cell_contents
+        except ValueError:  # not set yet: a function that calls itself, defined later
+            continue
+        if value is not fn:
+            yield name, value
+
+
+def _collect_class(kind: type, parts: dict[str, bytes]) -> None:
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    if name in parts:
+        return
+    parts[name] = _hash(name)
+    methods = [value for value in vars(kind).values() if isinstance(value, FunctionType)]
+    if _by_name(kind) or not methods:
+        return
+    module = _module(methods[0].__code__.co_filename)
+    node = None if module is None else module.definition(kind.__qualname__)
+    if module is not None and node is not None:
+        parts[name] = _hash(repr(_form(node)))
+        _collect_names(module, [node], parts)
+    else:
+        parts[name] = _hash(repr([_code_form(method.__code__) for method in methods]))
+
+
+def _collect_names(module: _Module, nodes: list[ast.AST], parts: dict[str, bytes]) -> None:
+    """What of its own module a piece of code names, and what that names."""
+    waiting = list(nodes)
+    while waiting:
+        for node in ast.walk(waiting.pop()):
+            name = node.id if isinstance(node, ast.Name) else ""
+            key = f"{module.name}:{name}"
+            if name in module.names and key not in parts:
+                found = module.names[name]
+                parts[key] = _hash(repr([_form(one) for one in found]))
+                waiting += found
+
+
+def _functions_named(fn: FunctionType, code: CodeType, parts: dict[str, bytes]) -> dict[str, bytes]:
+    """The same without source: the functions of its module that the bytecode names."""
+    for name in _names(code):
+        other = fn.__globals__.get(name)
+        if isinstance(other, FunctionType) and other.__module__ == fn.__module__:
+            _collect_function(other, parts)
+    return parts
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _names(const)
+
+
+def _code_form(code: CodeType) -> tuple[Any, ...]:
+    consts = [_code_form(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return code.co_name, code.co_code, tuple(consts), code.co_names, code.co_varnames
+
+
+# -- syntax trees -----------------------------------------------------------------------------
+
+
+class _Module:
+    """The syntax tree of a file, and what its names are bound to on the outermost level."""
+
+    def __init__(self, filename: str, tree: ast.Module) -> None:
+        self.name = filename.rpartition("/")[2].removesuffix(".py")
+        self.names: dict[str, list[ast.AST]] = {}
+        self._tree = tree
+        for node in _statements(tree.body):
+            for name in _bound(node):
+                self.names.setdefault(name, []).append(node)
+
+    def functions(self, code: CodeType) -> list[ast.AST]:
+        """The definition that this code was compiled from; all lambdas of its line."""
+        found: list[ast.AST] = []
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Lambda) and code.co_name == "<lambda>":
+                if node.lineno == code.co_firstlineno:
+                    found.append(node)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                if node.name == code.co_name and first == code.co_firstlineno:
+                    found.append(node)
+        return found
+
+    def definition(self, qualname: str) -> ast.AST | None:
+        """A class by its qualified name."""
+        body: list[ast.stmt] = self._tree.body
+        node: Any = None
+        for name in qualname.split("."):
+            if name == "<locals>":
+                continue
+            found = [n for n in _statements(body) if isinstance(n, _DEFINITIONS) and n.name == name]
+            if not found:
+                return None
+            node = found[-1]
+            body = node.body
+        return node  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=64)
+def _parsed(filename: str, text: str) -> _Module | None:
+    try:
+        return _Module(filename, ast.parse(text))
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _module(filename: str) -> _Module | None:
+    lines = linecache.getlines(filename)
+    return _parsed(filename, "".join(lines)) if lines else None
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Those of the outermost level, also inside `if` and `try`."""
+    for node in body:
+        if isinstance(node, _BLOCKS):
+            inner = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+            for handler in getattr(node, "handlers", []):
+                inner += handler.body
+            yield from _statements(inner)
+        else:
+            yield node
+
+
+def _bound(node: ast.stmt) -> Iterator[str]:
+    if isinstance(node, _DEFINITIONS):
+        yield node.name
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        for alias in node.names:
+            yield alias.asname or alias.name.partition(".")[0]
+    elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        for target in targets:
+            for inner in ast.walk(target):
+                if isinstance(inner, ast.Name):
+                    yield inner.id
+
+
+def _form(node: Any) -> Any:
+    """A tree as plain tuples, without places, docstrings and what Python versions differ in."""
+    if isinstance(node, list):
+        return [_form(item) for item in node]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = []
+    for name, value in ast.iter_fields(node):
+        if name in _LEFT_OUT or value is None or value == []:
+            continue
+        if name == "body" and isinstance(value, list) and _has_docstring(node):
+            value = value[1:]
+        fields.append((name, _form(value)))
+    return type(node).__name__, fields
+
+
+def _has_docstring(node: ast.AST) -> bool:
+    if not isinstance(node, _DEFINITIONS) or not node.body:
+        return False
+    first = node.body[0]
+    return (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    )
+
+
+def _hash(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=ID_BYTES).digest()
