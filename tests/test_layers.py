@@ -16,10 +16,12 @@ FLOORS = [
     "errors losses lean record spin task retry sizes screen wording"
     " codec failures packing shipping byvalue arrival mainspace diagnosis"
     " templates captured commands",
-    "batching loop states run groups summary delivery measuring trivial pace display"
+    "batching halting loop states run groups summary delivery measuring trivial pace display"
     " queues queues.base executors executors.base executors.slot executors.channel executors.cores"
     " executors.share executors.cgroup executors.blas executors.memory"
-    " executors.blame executors.outbox executors.shared executors.slot_thread",
+    " executors.blame executors.outbox executors.shared executors.slot_thread"
+    " journal journal.rows journal.identity journal.version journal.directory journal.files"
+    " journal.reader",
     "queues.memory feeder options"
     " executors.thread executors.inline executors.ordered executors.mapping executors.work"
     " executors.coroutine executors.coroutine_child executors.coroutine_slots executors.event_loop"
@@ -33,6 +35,8 @@ FLOORS = [
     "reporting handle wiring runtime",
     "extract extract.pattern extract.plan extract.rows extract.job",
     "cli cli.app cli.options cli.target cli.inputs cli.values cli.output cli.progress cli.text"
+    " cli.exec cli.exec.blocks cli.exec.folders cli.exec.gather cli.exec.joblog cli.exec.limits"
+    " cli.exec.options cli.exec.quantities cli.exec.sources cli.exec.words"
     " cli.drive cli.table cli.signals cli.map cli.extract cli.version __main__",
 ]
 FLOOR = {f"piecework.{name}": i for i, names in enumerate(FLOORS) for name in names.split()}

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
         DeadlineExceeded,
         DeadlockError,
         InputError,
+        JournalChanged,
+        JournalError,
+        JournalInvalid,
+        JournalLocked,
         PieceworkError,
         QueueUnreachable,
         RemoteError,
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from piecework.executors.thread import ThreadExecutor
     from piecework.handle import Run
     from piecework.losses import ExecutorBroken, WorkerLost
+    from piecework.pool import Pool
     from piecework.retry import Backoff
     from piecework.runtime import map
     from piecework.summary import Progress, Summary
@@ -47,7 +52,12 @@ __all__ = [
     "ExecutorBroken",
     "Failure",
     "InputError",
+    "JournalChanged",
+    "JournalError",
+    "JournalInvalid",
+    "JournalLocked",
     "PieceworkError",
+    "Pool",
     "ProcessExecutor",
     "Progress",
     "QueueUnreachable",
@@ -72,6 +82,7 @@ _HOMES = {
     "CoroutineExecutor": "executors.coroutine",
     "ExecutorBroken": "losses",
     "Failure": "task",
+    "Pool": "pool",
     "ProcessExecutor": "executors.process",
     "Progress": "summary",
     "Result": "task",
