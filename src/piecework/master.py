@@ -100,7 +100,7 @@ class Master:
         while self._asked:
             self._stop_as_asked()
         if self.state.stopping:
-            self._stop()
+            self._stop(kill=self.state.kills and not self._told_stop)
         else:
             self._hand_out()
         if self.state.finished:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from piecework.errors import UsageError
 
 if TYPE_CHECKING:
-    from piecework.run import Halt
+    from piecework.halting import Halt
 
 WAYS = ("threads", "processes", "coroutines", "inline", "auto")
 WORKERS_MAX = {"threads": 10_000, "processes": 1_000, "coroutines": 10_000_000, "inline": 1}
@@ -123,23 +123,12 @@ def check_not_yet(**asked: object) -> None:
 
 
 def halt_from(halt: object) -> Halt | None:
-    """`"5%"`: a share of the finished tasks; `100`: a number of failures."""
+    """The rule that ends a run early, see halting.py."""
     if halt is None:
         return None
-    from piecework.run import Halt  # not for every start
+    from piecework.halting import parse  # not for every start
 
-    if isinstance(halt, int) and not isinstance(halt, bool) and halt >= 1:
-        return Halt(count=halt)
-    if isinstance(halt, str) and halt.endswith("%"):
-        try:
-            share = float(halt[:-1]) / 100
-        except ValueError:
-            share = -1.0
-        if 0 < share <= 1:
-            return Halt(share=share)
-    raise UsageError(
-        f'halt is {halt!r}. Give how many may fail, halt=100, or which share of all, halt="5%".'
-    )
+    return parse(halt)
 
 
 def is_coroutine_function(fn: Any) -> bool:

@@ -30,32 +30,12 @@ from typing import Any
 from piecework.delivery import Piece, cut, each_seconds, inputs_of
 from piecework.errors import PieceworkError, RunHalted
 from piecework.groups import Failures
+from piecework.halting import Halt
 from piecework.record import record
 from piecework.retry import Retry
 from piecework.states import CANCELLED, DONE, FAILED, PENDING, QUARANTINED, RUNNING, States
 from piecework.summary import Timings
 from piecework.task import Failure, Report, Result
-
-HALT_FINISHED_MIN = 20  # a share says nothing before that many tasks have finished
-HALT_FAILED_MIN = 3
-
-
-@record(frozen=True, slots=True)
-class Halt:
-    """Stop once `count` tasks have failed, or this `share` of those that finished."""
-
-    count: int | None = None
-    share: float | None = None
-
-    def reached(self, failed: int, finished: int) -> bool:
-        if self.count is not None:
-            return failed >= self.count
-        if failed < HALT_FAILED_MIN or finished < HALT_FINISHED_MIN:
-            return False
-        return failed >= (self.share or 1) * finished
-
-    def __str__(self) -> str:
-        return str(self.count) if self.share is None else f"{100 * self.share:g}%"
 
 
 @record(slots=True)
@@ -141,7 +121,7 @@ class RunState:
             return self._record_each(report, part, now, random)
         self.running -= count
         self.done += count
-        return [
+        settled = [
             Piece(
                 start=part[0],
                 values=report.values,
@@ -153,6 +133,7 @@ class RunState:
                 nbytes=report.nbytes,
             )
         ]
+        return settled if self.halt is None else [*settled, *self._halted()]
 
     def _all_done(self, part: Sequence[int]) -> bool:
         """Settle a whole stretch that ran and succeeded, in one step; False where it is not one."""
@@ -327,14 +308,17 @@ class RunState:
         return [_piece(indexes.start, payloads, CANCELLED_FAILURE, 1)]
 
     def _halted(self) -> list[Piece]:
-        failed, finished = self.failed + self.quarantined, self.settled - self.cancelled
-        if self.halt is None or self.stopping or not self.halt.reached(failed, finished):
+        failed = self.failed + self.quarantined
+        if self.halt is None or self.stopping:
             return []
-        text = (
-            f"{failed} of {finished} finished tasks failed, which halt={str(self.halt)!r} does not "
-            "allow. What was finished is kept; summary.groups says what failed"
-        )
-        return self.stop("halted", RunHalted(text))
+        if not self.halt.reached(failed, self.done, self.total):
+            return []
+        return self.stop("halted", RunHalted(_halt_text(self.halt, failed, self.done)))
+
+    @property
+    def kills(self) -> bool:
+        """Whether what still runs is ended too: the rule that stopped the run says `now`."""
+        return self.stopped == "halted" and self.halt is not None and self.halt.now
 
     def check(self) -> None:
         """The closing audit: every input has exactly one fate."""
@@ -389,3 +373,13 @@ def _result(task: Again, seconds: float) -> Result:
         attempt=task.attempt,
         worker=task.worker,
     )
+
+
+def _halt_text(halt: Halt, failed: int, done: int) -> str:
+    count = f"{failed} of {failed + done} finished tasks failed"
+    if halt.why == "fail":
+        return (
+            f"{count}, which halt={str(halt)!r} does not allow. What was finished is kept; "
+            "summary.groups says what failed"
+        )
+    return f"{count}: enough are {halt.why}, as halt={str(halt)!r} asks. What was finished is kept"

@@ -68,7 +68,7 @@ def map(
     one that takes longer than `task_timeout` seconds is ended; one that kills two workers in a row
     is quarantined. One that takes more than `max_memory` (bytes, or "2GB"; processes only) is ended
     and blamed. `deadline` seconds end the run; `halt="5%"` or `halt=100` ends it once that many
-    tasks have failed.
+    tasks have failed, `halt="now,success=1"` when the first is done, with all that runs.
 
     Inputs are drawn as slots free up, at most `buffersize` ahead of what was read. Batches adapt
     unless `batch_size` fixes them. `progress` is called with a Progress ten times a second; True

@@ -18,13 +18,14 @@ from piecework.crew import Crew
 from piecework.errors import DeadlineExceeded
 from piecework.executors.cores import cores
 from piecework.feeder import Feeder, Swift, is_swift, known_length
+from piecework.halting import Halt
 from piecework.handle import Run
 from piecework.loop import Loop
 from piecework.master import Master
 from piecework.queues.memory import MemoryQueue
 from piecework.reporting import Reporter
 from piecework.retry import Retry
-from piecework.run import Halt, RunState
+from piecework.run import RunState
 from piecework.task import Batch, Report
 
 if TYPE_CHECKING:
