@@ -1,0 +1,1 @@
+"""`piecework exec`: a command for every argument, in the words of GNU parallel and xargs."""
