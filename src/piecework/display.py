@@ -1,13 +1,15 @@
 """How far a run is, for people: one bar, or a line now and then; what failed, once a kind.
 
     Progress ──▶ bar_line(width)  ──▶ Bar    a terminal
-            ├──▶ counts · state   ──▶ Lines  a log, a dumb terminal
-            └──▶ told()           ──▶ the first failure of each kind, above the bar
+            ├──▶ plain_line()     ──▶ Lines  a log, a dumb terminal
+            └──▶ failure_line()   ──▶ the first failure of each kind, above the bar
 
-The texts are pure; Bar and Lines put them on the screen when it is time.
+The texts are pure; Bar and Lines put them on the screen when it is time, Watch decides what is new.
 """
 
 from __future__ import annotations
+
+from typing import Protocol
 
 from piecework.screen import STDERR, Screen
 from piecework.summary import Progress
@@ -35,11 +37,13 @@ def counts(progress: Progress) -> str:
 
 
 def rate(progress: Progress) -> str:
-    """`512/s`; where that is less than one, `2.5/min`."""
+    """`512/s`; where that is less than one, `2.5/min`; empty while nothing is done."""
     per_second = progress.rate
+    if not per_second:
+        return ""
     if per_second >= 9.95:
         return f"{per_second:,.0f}/s"
-    if per_second >= 1 or not per_second:
+    if per_second >= 1:
         return f"{per_second:.1f}/s"
     return f"{per_second * 60:.1f}/min"
 
@@ -74,10 +78,10 @@ def state(progress: Progress) -> list[str]:
     return [part for part in parts if part]
 
 
-def plain_line(progress: Progress, name: str = "") -> str:
+def plain_line(progress: Progress) -> str:
     """The same for a log: everything, in one line."""
     share = "" if progress.share is None else f" ({progress.share:.0%})"
-    return f"{name or 'piecework'}: {' · '.join([counts(progress) + share, *state(progress)])}"
+    return " · ".join([counts(progress) + share, *state(progress)])
 
 
 def bar_line(progress: Progress, width: int, name: str = "", *, ascii: bool = False) -> str:
@@ -118,63 +122,107 @@ def failure_line(result: Result) -> str:
     return f"input {result.index}, {shown(result.input)}: {what}{where}"
 
 
-class Told:
-    """Which kinds of failures have been printed: each once, and not more than `most`."""
-
-    def __init__(self, most: int = TOLD_MAX) -> None:
-        self._most = most
-        self._told = 0
-        self._ended = False
-
-    def fresh(self, progress: Progress) -> tuple[Result, ...]:
-        """The failures to be told now: the first of each kind not told yet."""
-        found = progress.firsts[self._told : self._most]
-        self._told += len(found)
-        return found
-
-    def enough(self, progress: Progress) -> str:
-        """Said once, where there are more kinds than are told."""
-        if self._ended or len(progress.firsts) <= self._most:
-            return ""
-        self._ended = True
-        return "further kinds of failures are only counted: the closing account groups them"
+ENOUGH = "further kinds of failures are only counted: the closing account groups them"
 
 
 # -- on the screen ----------------------------------------------------------------------------
 
 
-class Bar:
-    """A bar at the bottom of a terminal."""
-
-    def __init__(self, name: str = "", screen: Screen = STDERR) -> None:
-        self._name = name
-        self._screen = screen
-        self._ascii = not screen.can_say("━·")
+class Body(Protocol):
+    """One way to show a run: a bar, lines, a notebook's cell."""
 
     def show(self, progress: Progress) -> None:
-        """Redraw."""
-        line = bar_line(progress, self._screen.width, self._name, ascii=self._ascii)
-        self._screen.stand(self, line)
+        """Draw it, or leave it for a later call; called ten times a second."""
 
-    def close(self) -> None:
-        """Erase it: the account says all that it said."""
-        self._screen.clear(self)
+    def failed(self, result: Result) -> None:
+        """The first failure of a kind."""
+
+    def say(self, text: str) -> None:
+        """One sentence for people."""
+
+    def close(self, progress: Progress | None) -> None:
+        """The run has ended; leave the screen as it was."""
+
+
+class Watch:
+    """What somebody sees of a run: each kind of failure once, then how far the run is.
+
+    Called from one thread at a time.
+    """
+
+    def __init__(self, body: Body, most: int = TOLD_MAX) -> None:
+        self._body = body
+        self._most = most
+        self._told = 0
+
+    def show(self, progress: Progress) -> None:
+        """What is new."""
+        self.tell(progress)
+        self._body.show(progress)
+
+    def tell(self, progress: Progress) -> None:
+        """The first failure of each kind not told yet; beyond `most` kinds, that there are more."""
+        before, self._told = self._told, max(self._told, len(progress.firsts))
+        for result in progress.firsts[before : self._most]:
+            self._body.failed(result)
+        if before <= self._most < self._told:
+            self._body.say(ENOUGH)
+
+    def close(self, progress: Progress | None) -> None:
+        """The last snapshot."""
+        if progress is not None:
+            self.tell(progress)
+        self._body.close(progress)
+
+
+class Quiet:
+    """Failures only, as lines."""
+
+    def __init__(self, name: str = "piecework", screen: Screen = STDERR) -> None:
+        self._name = name
+        self._screen = screen
+
+    def show(self, progress: Progress) -> None:
+        """Say nothing."""
+
+    def failed(self, result: Result) -> None:
+        self.say(failure_line(result))
+
+    def say(self, text: str) -> None:
+        self._screen.say(f"{self._name}: {text}")
+
+    def close(self, progress: Progress | None) -> None:
+        """Nothing to leave."""
 
 
 class Lines:
     """A line every few seconds, less and less often."""
 
-    def __init__(self, name: str = "", screen: Screen = STDERR) -> None:
-        self._name = name
-        self._screen = screen
+    def __init__(self, name: str = "piecework", screen: Screen = STDERR) -> None:
+        self._quiet = Quiet(name, screen)
+        self.failed, self.say, self.close = self._quiet.failed, self._quiet.say, self._quiet.close
         self._next = FIRST_LINE_SECONDS
 
     def show(self, progress: Progress) -> None:
-        """Say it when it is time."""
         if progress.seconds >= self._next:
             pause = min(max(LINE_SECONDS, progress.seconds / 20), LINE_SECONDS_MAX)
             self._next = progress.seconds + pause
-            self._screen.say(plain_line(progress, self._name))
+            self.say(plain_line(progress))
 
-    def close(self) -> None:
-        """Nothing to leave."""
+
+class Bar:
+    """A bar at the bottom of a terminal; erased at the end, for the account says all it said."""
+
+    def __init__(self, name: str = "piecework", title: str = "", screen: Screen = STDERR) -> None:
+        self._quiet = Quiet(name, screen)
+        self.failed, self.say = self._quiet.failed, self._quiet.say
+        self._title = title
+        self._screen = screen
+        self._ascii = not screen.can_say("━╺─·")
+
+    def show(self, progress: Progress) -> None:
+        line = bar_line(progress, self._screen.width, self._title, ascii=self._ascii)
+        self._screen.stand(self, line)
+
+    def close(self, progress: Progress | None) -> None:
+        self._screen.clear(self)

@@ -5,27 +5,29 @@ from __future__ import annotations
 import json
 import os
 import pty
-import re
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
 
+from tests import terminal
 from tests.cli.command import COMMAND, ENVIRONMENT, TASKS, map_
 
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
-
-def on_a_terminal(fifo: Path, *options: str, both: bool = False, **environment: str) -> str:
+def on_a_terminal(
+    fifo: Path, *options: str, both: bool = False, columns: int = 200, **environment: str
+) -> str:
     """What a command shows whose task ends once `0 of 1` has been seen on the terminal."""
     os.mkfifo(fifo)
     master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, columns))
     process = subprocess.Popen(
         [*COMMAND, "map", f"{TASKS}:hold", str(fifo), "--on", "threads", *options],
         stdin=subprocess.DEVNULL,
         stdout=slave if both else subprocess.DEVNULL,
         stderr=slave,
-        env={**ENVIRONMENT, "TERM": "xterm-256color", "COLUMNS": "200", **environment},
+        env={**ENVIRONMENT, "TERM": "xterm-256color", **environment},
     )
     os.close(slave)
     screen = ""
@@ -53,30 +55,54 @@ def fifo(tmp_path: Path) -> Path:
 
 
 def test_a_terminal_gets_a_bar_that_is_gone_at_the_end(fifo: Path) -> None:
-    screen = on_a_terminal(fifo)
-    assert "0 of 1" in screen
-    assert "━" in screen
-    end = screen[screen.rindex("\x1b[2K") :]  # the last erased line
-    assert "━" not in end
-    assert "1 input = 1 done" in end
+    written = on_a_terminal(fifo)
+    assert "╺──" in written
+    left = terminal.screen(written)
+    assert "─" not in "".join(left)
+    assert left[-2].startswith("1 input = 1 done")
 
 
-def test_no_color_takes_the_colours_away(fifo: Path) -> None:
-    plain = on_a_terminal(fifo, NO_COLOR="1")
-    assert not re.search(r"\x1b\[(3[0-9]|38;[0-9;]*)m", plain)
+def test_a_narrow_terminal_gets_a_bar_that_fits(fifo: Path) -> None:
+    written = on_a_terminal(fifo, columns=30)
+    bars = [part for part in written.replace("\x1b[K", "\r").split("\r") if "0 of 1" in part]
+    assert bars
+    assert all(len(bar) < 30 for bar in bars)
 
 
 def test_a_dumb_terminal_gets_lines(fifo: Path) -> None:
-    screen = on_a_terminal(fifo, "--progress", "auto", TERM="dumb")
-    assert not ESCAPE.search(screen)
-    assert "1 input = 1 done" in screen
+    written = on_a_terminal(fifo, "--progress", "auto", TERM="dumb")
+    assert "\x1b" not in written
+    assert "1 input = 1 done" in written
+
+
+def test_where_no_terminal_is_there_are_no_escapes_even_if_a_bar_was_asked_for() -> None:
+    done = map_("number", "1", "x", "--progress", "bar")
+    assert "\x1b" not in done.err
+    assert done.code == 1
 
 
 def test_results_and_the_bar_share_a_screen_without_tearing_lines(fifo: Path) -> None:
-    screen = on_a_terminal(fifo, both=True)
-    lines = [ESCAPE.sub("", line).strip("\r\n") for line in screen.split("\n")]
-    rows = [json.loads(line.split("\r")[-1]) for line in lines if '"index"' in line]
+    left = terminal.screen(on_a_terminal(fifo, both=True))
+    rows = [json.loads(line) for line in left if line.startswith("{")]
     assert [row["value"] for row in rows] == ["go"]
+
+
+def test_a_kind_of_failure_is_told_once_with_its_first_input() -> None:
+    done = map_(
+        "number", "1", "one", "two", "0", "--inputs", "text", "-j", "1", "--progress", "off"
+    )
+    told = [line for line in done.err.splitlines() if line.startswith("piecework: input")]
+    assert len(told) == 2
+    assert told[0].startswith("piecework: input 1, 'one': ValueError: could not convert")
+    assert told[1].startswith("piecework: input 3, '0': ZeroDivisionError: ")
+
+
+def test_as_json_every_line_is_an_object() -> None:
+    done = map_("number", "1", "x", "--progress", "json", "--json")
+    entries = [json.loads(line) for line in done.err.splitlines()]
+    failure = next(entry["failure"] for entry in entries if "failure" in entry)
+    assert (failure["index"], failure["input"], failure["type"]) == (1, "'x'", "ValueError")
+    assert "summary" in entries[-1]
 
 
 def test_off_says_only_the_account() -> None:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from piecework.cli import text
 from piecework.cli.output import CannotWrite, Output
-from piecework.cli.progress import Display
 from piecework.cli.signals import GRACE_SECONDS, Signals
 from piecework.errors import PieceworkError
 
 if TYPE_CHECKING:
     from piecework import Result, Run
+    from piecework.display import Watch
     from piecework.extract import Account
     from piecework.summary import Progress, Summary
 
@@ -43,7 +43,7 @@ _STOPPED = {
 class Ticker:
     """Flushes results and redraws, ten times a second, whatever the main thread waits for."""
 
-    def __init__(self, output: Output, display: Display, stop: Callable[[], None]) -> None:
+    def __init__(self, output: Output, display: Watch, stop: Callable[[], None]) -> None:
         self.latest: Progress | None = None
         self._output, self._display, self._stop = output, display, stop
         self._over = threading.Event()
@@ -56,7 +56,7 @@ class Ticker:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        self._display.close()
+        self._display.close(self.latest)
 
     def _tick(self) -> None:
         while not self._over.wait(TICK_SECONDS):
@@ -73,7 +73,7 @@ def drive(
     begin: Callable[[Callable[[Progress], None]], Run[Any]],
     write: Callable[[Result], None],
     output: Output,
-    display: Display,
+    display: Watch,
     closing: Callable[[Summary], None],
     *,
     ordered: bool,
