@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 WAYS = ("threads", "processes", "coroutines", "inline", "auto")
 WORKERS_MAX = {"threads": 10_000, "processes": 1_000, "coroutines": 10_000_000, "inline": 1}
+MEMORY_MIN = 1 << 20  # less is surely meant in other units
 _CO_COROUTINE = 0x80
 
 
@@ -95,6 +96,59 @@ def check_time_limit(seconds: object, way: str) -> None:
             f"task_timeout={seconds} cannot be kept {where}. "
             'Use on="processes", or on="coroutines" for an async function.'
         )
+
+
+def check_max_memory(max_memory: object, way: str) -> None:
+    if max_memory is None:
+        return
+    memory_from(max_memory)
+    if way not in ("processes", "auto"):
+        why, instead = _NO_MEMORY_LIMIT.get(way, (f"with on={way!r}", _IN_PROCESSES))
+        raise UsageError(f"max_memory={max_memory!r} cannot be kept {why}. {instead}")
+
+
+_IN_PROCESSES = 'Use on="processes", where the worker of a task that takes too much is ended.'
+_NO_MEMORY_LIMIT = {
+    "threads": ("in threads, which share one memory", _IN_PROCESSES),
+    "inline": ("in the caller", _IN_PROCESSES),
+    "coroutines": (
+        "on an event loop, whose coroutines share one memory",
+        'Make it a plain function for on="processes", or leave max_memory out.',
+    ),
+    "commands": (
+        "for commands",
+        "Have the command limited itself: systemd-run --scope -p MemoryMax=2G CMD, or ulimit -v "
+        "in a shell.",
+    ),
+}
+
+
+def check_not_its_own(executor: object) -> None:
+    """A map on the threads that wait for it would wait for ever once all of them do."""
+    if getattr(executor, "inside", False):
+        raise UsageError(
+            "on= is the executor that runs the calling task: its threads could all end up waiting "
+            'for each other. Use on="threads" here, which starts its own, or another executor.'
+        )
+
+
+def memory_from(max_memory: object) -> int:
+    """The limit in bytes, on a system where it can be watched."""
+    from piecework.executors import memory
+    from piecework.sizes import size_from
+
+    nbytes = size_from(max_memory) if isinstance(max_memory, str) else max_memory
+    if not isinstance(nbytes, int) or isinstance(nbytes, bool) or nbytes < MEMORY_MIN:
+        raise UsageError(
+            f"max_memory is {max_memory!r}. Give bytes, at least {MEMORY_MIN:,}, or a size: "
+            'max_memory="2GB".'
+        )
+    if not memory.can_measure():
+        raise UsageError(
+            f"max_memory={max_memory!r} cannot be watched here: there is no /proc, and psutil is "
+            "not installed. Install it with: pip install psutil"
+        )
+    return nbytes
 
 
 def check_sizes(batch_size: object, buffersize: object) -> None:

@@ -13,7 +13,8 @@ Rules:
 2. A success counts from whichever attempt it comes; a failure counts only from the attempt that
    is running: an earlier one has been judged already.
 3. A task whose worker died under it runs alone next time. The second loss in a row quarantines
-   it; with no retries the first loss is its failure.
+   it; with no retries the first loss is its failure, unless memory ran out: whose it was is told
+   by running it once more alone, whatever the retries.
 4. Once the run is stopped nothing is tried again: what waits for another attempt has failed.
 5. An executor that can start no worker any more stops the run; what it refused is cancelled.
 6. At the end inputs = done + failed + quarantined + cancelled; `check` raises otherwise.
@@ -213,7 +214,9 @@ class RunState:
             return CANCELLED
         if losses > 1:
             return QUARANTINED
-        if not self.stopping and self.retry.wanted(task.failure, task.attempt):
+        if self.stopping:
+            return FAILED
+        if task.failure.cause == "memory" or self.retry.wanted(task.failure, task.attempt):
             return PENDING
         return FAILED
 

@@ -14,10 +14,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from piecework import options
 from piecework.errors import UsageError
+from piecework.executors import share
+from piecework.executors.cores import cores
 from piecework.retry import Backoff, Retry
 from piecework.trivial import is_trivial
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from piecework.auto import Choice
     from piecework.executors.base import BatchExecutor
+    from piecework.executors.process import ProcessExecutor
     from piecework.handle import Run
     from piecework.summary import Progress
 
@@ -86,13 +89,13 @@ def map(
     """
     options.check_function(fn)
     options.check_inputs(inputs)
-    options.check_not_yet(journal=journal, resume=resume, key=key, max_memory=max_memory)
+    options.check_not_yet(journal=journal, resume=resume, key=key)
     options.check_sizes(batch_size, buffersize)
     options.check_deadline(deadline)
     options.check_progress(progress)
     retry = Retry(retries, retry_on=retry_on, backoff=backoff)
     stop_at = options.halt_from(halt)
-    asked = _Asked(workers, threads, mp_context, task_timeout)
+    asked = _Asked(workers, threads, mp_context, task_timeout, max_memory)
     way, why = _way(fn, inputs, on, asked)
     executor = on if not isinstance(on, str) else _executor(way, asked)
     call = _prepared(fn, executor, asked, owned=executor is not on)
@@ -103,7 +106,7 @@ def map(
     wiring = Wiring(executor, call, owned=owned, why=why)
     wiring.state(retry, halt=stop_at, inputs=inputs, batch_size=batch_size, buffersize=buffersize)
     if way == "auto":
-        wiring.probe(fn, partial(_chosen, fn, asked), asked.workers, asked.task_timeout is not None)
+        wiring.probe(fn, partial(_chosen, fn, asked), asked.workers, asked.limited)
     else:
         wiring.join()
     return wiring.run(name, progress, deadline)
@@ -124,6 +127,12 @@ class _Asked(NamedTuple):
     threads: int
     mp_context: BaseContext | str | None
     task_timeout: float | None
+    max_memory: int | str | None
+
+    @property
+    def limited(self) -> bool:
+        """Whether only processes will do: what runs in them can be ended."""
+        return self.task_timeout is not None or self.max_memory is not None
 
 
 def _way(fn: Callable[..., Any], inputs: Any, on: object, asked: _Asked) -> tuple[str, str]:
@@ -131,7 +140,10 @@ def _way(fn: Callable[..., Any], inputs: Any, on: object, asked: _Asked) -> tupl
     if hasattr(on, "submit_batch"):
         if asked.workers is not None:
             raise UsageError("workers is a matter of the executor given as `on`. Leave it out.")
-        return str(on.name), ""  # type: ignore[attr-defined]  # a BatchExecutor has one
+        way = str(on.name)  # type: ignore[attr-defined]  # a BatchExecutor has one
+        options.check_max_memory(asked.max_memory, way)
+        options.check_not_its_own(on)
+        return way, ""
     way, why = options.check_way(on), ""
     if way == "auto":
         way, why = _known(fn, inputs, asked)
@@ -139,6 +151,7 @@ def _way(fn: Callable[..., Any], inputs: Any, on: object, asked: _Asked) -> tupl
     options.check_threads(asked.threads, way)
     options.check_kind(fn, way)
     options.check_time_limit(asked.task_timeout, way)
+    options.check_max_memory(asked.max_memory, way)
     return way, why
 
 
@@ -146,7 +159,7 @@ def _known(fn: Callable[..., Any], inputs: Any, asked: _Asked) -> tuple[str, str
     """The way that needs no measuring, else "auto"."""
     if options.is_coroutine_function(fn):
         return "coroutines", "auto chose coroutines: the function is one"
-    if asked.task_timeout is not None or asked.threads > 1:
+    if asked.limited or asked.threads > 1:
         return "auto", ""
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         return "threads", "auto chose threads: this interpreter has no lock to wait for"
@@ -155,6 +168,8 @@ def _known(fn: Callable[..., Any], inputs: Any, asked: _Asked) -> tuple[str, str
             "inline",
             "auto chose inline: a few operations on numbers cost less than sending them",
         )
+    if asked.workers is None and share.mine() is not None and cores() == 1:
+        return "threads", "auto chose threads: the task that maps has one core, and runs on it"
     return "auto", ""
 
 
@@ -162,7 +177,12 @@ def _prepared(
     fn: Callable[..., Any], executor: BatchExecutor, asked: _Asked, *, owned: bool
 ) -> Any:
     try:
-        return executor.prepare(fn, task_timeout=asked.task_timeout)
+        if asked.max_memory is None:
+            return executor.prepare(fn, task_timeout=asked.task_timeout)
+        # Of all executors only worker processes can keep it: options has seen to that.
+        return cast("ProcessExecutor", executor).prepare(
+            fn, task_timeout=asked.task_timeout, max_memory=asked.max_memory
+        )
     except BaseException:
         if owned:
             executor.shutdown(wait=False)

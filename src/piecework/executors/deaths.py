@@ -5,8 +5,9 @@
     the rest               again, as if nothing had happened
     nobody, but a function was being loaded, twice: all its tasks fail
 
-Ended by us: a task that passed its limit fails so, one that was cancelled or terminated is over,
-and whoever ran beside it is innocent.
+Ended by us: a task that passed its time limit fails so, one that was cancelled or terminated is
+over, and whoever ran beside it is innocent. Of memory nobody can tell who took it: there whoever
+ran is a suspect.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from piecework.executors.verdicts import (
     broken_failure,
     cancelled_failure,
     lost_failure,
+    memory_failure,
     timeout_failure,
 )
 from piecework.executors.work import Stretch
@@ -50,6 +52,7 @@ class Deaths:
         self._coroutines = coroutines
         self._count_oom = oom_kills
         self._oom_kills = oom_kills()
+        self._unexplained = 0  # kills for memory that no death of ours has explained yet
         self._start_failures = 0
         self._supervisors = 0
         self._fruitless = 0
@@ -72,11 +75,15 @@ class Deaths:
     def settle(self, worker: WorkerProcess, *, stopping: bool) -> Estate:
         """The worker is dead: what becomes of what it had. Takes all of it off its books."""
         kills = self._count_oom()
-        memory, self._oom_kills = kills > self._oom_kills, kills
-        failure = lost_failure(worker, memory)
+        self._unexplained += kills - self._oom_kills
+        self._oom_kills = kills
+        failure = lost_failure(worker, memory=self._unexplained > 0)
+        self._unexplained -= failure.cause == "memory"
         estate = Estate()
         if worker.doomed == "timeout":
             self._after_timeout(worker, estate)
+        elif worker.doomed == "memory":
+            self._after_death(worker, estate, memory_failure(worker))
         elif worker.doomed in ("cancelled", "terminated"):
             self._after_order(worker, estate, failure)
         elif not worker.doomed:
@@ -98,7 +105,7 @@ class Deaths:
         if estate.guilty_call:
             self._start_failures = 0
         if self._start_failures >= START_FAILURES or self._fruitless >= FRUITLESS_DEATHS:
-            estate.broken = broken_failure(lost_failure(worker, False).message, None)
+            estate.broken = broken_failure(lost_failure(worker, memory=False).message, None)
 
     def _after_death(self, worker: WorkerProcess, estate: Estate, failure: Failure) -> None:
         held = [line for line in worker.lines if line.sent]
@@ -112,7 +119,7 @@ class Deaths:
             estate.failed.append((suspects[0], failure))
         for stretch in suspects if total > 1 else ():
             estate.suspects.extend(stretch.singles())
-        if not total:
+        if not total and not worker.doomed:
             self._suspect_call(held, estate, failure)
 
     def _judge(self, worker: WorkerProcess, line: Line) -> Verdict:

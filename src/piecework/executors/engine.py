@@ -30,7 +30,7 @@ from piecework.executors.verdicts import broken_failure, cancelled_failure, oom_
 from piecework.executors.watch import Watch
 from piecework.executors.work import BatchWork, Call, SingleWork, Stretch
 from piecework.executors.worker_process import Line, WorkerProcess
-from piecework.failures import failure_from
+from piecework.failures import failure_from, with_output
 from piecework.lean import pickle, socket, suppress
 from piecework.loop import Loop
 from piecework.task import Failure
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from piecework.executors.future import TaskFuture
+from piecework.executors.hearing import Hearing
 
 FRAME_SECONDS = 0.004  # single calls travel together up to about this much work
 FRAME_CALLS = 256
@@ -61,13 +62,14 @@ class Engine:
         initargs: tuple[Any, ...],
         tasks_per_worker: int | None,
         limit: float | None,
+        memory: int | None,
         boot: Boot,
         booted: tuple[socket.socket, int] | None = None,
     ) -> None:
         self.loop = Loop("piecework-processes", spin=True)
         self.loop.on_error = self._fault
         self.loop.on_fork = self._forked
-        self.singles = Call(b"", limit=limit)
+        self.singles = Call(b"", limit=limit, memory=memory)
         self.pending: deque[Stretch] = deque()
         self.suspects: deque[Stretch] = deque()
         self.broken: Failure | None = None
@@ -86,8 +88,9 @@ class Engine:
             coroutines=coroutines,
             tasks_per_worker=tasks_per_worker,
         )
+        self._hearing = Hearing(self.loop, one_slot=threads == 1 and not coroutines)
         self._balancer = Balancer(self.loop, self.roster, self._took_back)
-        self._watch = Watch(self.loop, self.roster)
+        self._watch = Watch(self.loop, self.roster, forked=method == "fork")
         self._deaths = Deaths(coroutines=bool(coroutines), oom_kills=oom_kills)
 
     # -- work comes in -------------------------------------------------------------------------
@@ -206,8 +209,11 @@ class Engine:
 
     def _assign_suspects(self) -> None:
         """Give each suspect a worker of its own, and nobody beside it."""
-        for worker in self.roster.workers.values():
+        for worker in list(self.roster.workers.values()):
             if self.suspects and worker.ready and worker.usable and worker.idle:
+                if self._wants_fresh() and worker.taken:
+                    self._replace(worker)
+                    continue
                 worker.exclusive, worker.reserved = True, False
                 stretch = self.suspects.popleft()
                 if isinstance(stretch.work, BatchWork):
@@ -216,6 +222,17 @@ class Engine:
                     self._send_singles(worker.lines[0], [stretch.work])
                 worker.exclusive = not worker.idle  # it may have been refused before it was sent
         self.roster.reserve(bool(self.suspects))
+
+    def _wants_fresh(self) -> bool:
+        """What earlier tasks have left in a worker's memory is not the next suspect's."""
+        return bool(self.suspects) and self.suspects[0].work.call.memory is not None
+
+    def _replace(self, worker: WorkerProcess) -> None:
+        """Let it end, unless a fresh one that waits for a suspect is on its way already."""
+        fresh = (other for other in self.roster.serving() if other.reserved and not other.taken)
+        if next(fresh, None) is None:
+            worker.reserved = False
+            self.roster.stop(worker)
 
     def _start_workers(self) -> None:
         """Start as many as there is work for that nobody is about to take."""
@@ -230,6 +247,7 @@ class Engine:
                 if not self.roster.workers:
                     self._break(broken_failure(str(error), failure_from(error)))
                 return
+            worker.reserved = self._wants_fresh()
             for line in worker.lines:
                 if self.pending and not self.suspects and worker.usable:
                     self._send_next(line)
@@ -267,7 +285,9 @@ class Engine:
         for frame in line.frames.frames():
             if frame.kind == channel.RESULTS:
                 self._deaths.result_came()
-                deliver(line, decode(frame), self.loop)
+                outcome = decode(frame)
+                self._hearing.results_came(line, outcome)
+                deliver(line, outcome, self.loop)
             elif frame.kind == channel.SKIPPED:
                 self._again(line.cut(frame.first, frame.first + frame.count))
             elif frame.kind == channel.READY:
@@ -342,9 +362,11 @@ class Engine:
         for line in worker.lines:
             self._drain(line)
         self.roster.workers.pop(worker.number, None)
+        printed = self._hearing.died(worker)
         estate = self._deaths.settle(worker, stopping=self.stopping)
         for stretch, failure in estate.failed:
-            self._fail(stretch, failure)
+            output = printed.get((stretch.work, stretch.start), "")
+            self._fail(stretch, with_output(failure, output))
         self.suspects.extend(estate.suspects)
         self._again(estate.again)
         worker.close()
@@ -444,6 +466,7 @@ class Engine:
                 self.roster.stop(worker)
         if not self.roster.workers:
             self.closed = True
+            self._hearing.close()
             self.roster.close()
             self.loop.close()
 
@@ -456,6 +479,7 @@ class Engine:
         """In a forked child: nothing here is ours."""
         self.closed = True
         self.roster.forked()
+        self._hearing.forked()
 
 
 def _fail_future(future: TaskFuture, failure: Failure) -> None:

@@ -57,7 +57,7 @@ class MemoryWatch:
         held = memory.exact(pids, forked=self._forked)
         if held > limit:
             self._exact_at.pop(worker.number, None)
-            worker.over_memory = held
+            worker.over_memory = (held, limit)
             worker.doomed = "memory"
             self._roster.kill(worker)  # at once: it may be taking another GB a second
             return

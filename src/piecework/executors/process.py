@@ -42,7 +42,9 @@ class ProcessExecutor(Executor):
     `mp_context` is a start method or a context of multiprocessing; the default is safe in a
     process with threads. `task_timeout` seconds end one task, by ending its worker, and raise
     TaskTimeout from its future. A task whose worker dies raises WorkerLost; whoever ran beside it
-    runs again. `max_tasks_per_child` replaces a worker after so many tasks.
+    runs again. One whose worker, with all that it has started, holds more than `max_memory` (bytes,
+    or "2GB") is ended, too: WorkerLost with `out_of_memory`. `max_tasks_per_child` replaces a
+    worker after so many tasks.
 
     Functions of `__main__`, lambdas and closures are sent by value: no `if __name__` guard.
     """
@@ -59,6 +61,7 @@ class ProcessExecutor(Executor):
         threads: int = 1,
         max_tasks_per_child: int | None = None,
         task_timeout: float | None = None,
+        max_memory: int | str | None = None,
         _coroutines: int = 0,
     ) -> None:
         workers = cores() if max_workers is None else max_workers
@@ -78,6 +81,7 @@ class ProcessExecutor(Executor):
             )
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        memory = _bytes(max_memory)
         method = _method(mp_context)
         boot = partial(boot_copy, initializer, tuple(initargs))
         booted = None
@@ -96,6 +100,7 @@ class ProcessExecutor(Executor):
             initargs=tuple(initargs),
             tasks_per_worker=max_tasks_per_child,
             limit=task_timeout,
+            memory=memory,
             boot=boot,
             booted=booted,
         )
@@ -210,6 +215,21 @@ class ProcessExecutor(Executor):
     def _broken(self) -> bool:
         return self._engine.broken is not None
 
+    # -- for Pool, whose workers are there before the work -------------------------------------
+
+    def _populate(self) -> None:
+        with self._engine.loop.entered():
+            if not self._engine.closed:
+                self._engine.populate()
+
+    def _pids(self) -> list[int]:
+        roster = self._engine.roster
+        self._engine.loop.drive(lambda: all(worker.pid for worker in roster.serving()), 10)
+        return [worker.pid for worker in roster.serving()]
+
+    def _serves(self, pid: int) -> bool:
+        return any(worker.pid == pid for worker in self._engine.roster.serving())
+
     # -- batches -------------------------------------------------------------------------------
 
     @property
@@ -226,7 +246,12 @@ class ProcessExecutor(Executor):
         return self._engine.loop
 
     def prepare(
-        self, fn: Callable[..., Any], *, star: bool = False, task_timeout: float | None = None
+        self,
+        fn: Callable[..., Any],
+        *,
+        star: bool = False,
+        task_timeout: float | None = None,
+        max_memory: int | str | None = None,
     ) -> Call:
         from piecework import codec
         from piecework.executors.work import Call
@@ -234,7 +259,13 @@ class ProcessExecutor(Executor):
         if not callable(fn):
             raise UsageError(f"{fn!r} is not callable. Give a function.")
         data = codec.dumps(fn, what="fn")
-        call = Call(data, star=star, limit=task_timeout or self._engine.singles.limit)
+        singles = self._engine.singles
+        call = Call(
+            data,
+            star=star,
+            limit=task_timeout or singles.limit,
+            memory=_bytes(max_memory) or singles.memory,
+        )
         self._engine.track(call)
         return call
 
@@ -260,6 +291,15 @@ class ProcessExecutor(Executor):
 def _at_least_one(name: str, number: int) -> None:
     if number < 1:
         raise UsageError(f"{name} must be greater than 0, not {number}: leave it out for a default")
+
+
+def _bytes(max_memory: int | str | None) -> int | None:
+    """The limit in bytes; a refusal where it is none, or cannot be kept on this system."""
+    if max_memory is None:
+        return None
+    from piecework.options import memory_from
+
+    return memory_from(max_memory)
 
 
 def _method(mp_context: BaseContext | str | None) -> str:

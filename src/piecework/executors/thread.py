@@ -153,6 +153,11 @@ class ThreadExecutor(ThreadPoolExecutor):
             raise UsageError(f"{fn!r} is not callable. Give a function.")
         return Call(fn, star)
 
+    @property
+    def inside(self) -> bool:
+        """True in a task that one of these threads runs."""
+        return threading.current_thread() in self._threads
+
     def room(self) -> int:
         return max(0, 2 * self.slots - self._batches)
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from piecework.executors import cgroup
 from piecework.executors.worker_process import WorkerProcess
-from piecework.lean import signal, suppress
+from piecework.lean import signal
+from piecework.sizes import size_text
 from piecework.task import Cause, Failure
 
-_CGROUP_EVENTS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+_EXIT_KILLED = 128 + signal.SIGKILL  # what a shell, and so many a program, leaves with
 
 
 def oom_kills() -> int:
     """How many processes of this control group the kernel has killed for memory; 0 if unknown."""
-    for path in _CGROUP_EVENTS:
-        with suppress(OSError, ValueError), open(path) as file:
-            for line in file:
-                if line.startswith("oom_kill "):
-                    return int(line.split()[1])
-    return 0
+    return cgroup.oom_kills(cgroup.read_file)
 
 
-def lost_failure(worker: WorkerProcess, memory: bool) -> Failure:
+def lost_failure(worker: WorkerProcess, *, memory: bool) -> Failure:
     """The worker died under the task: by which signal or with which exit code."""
     number = code = None
     cause: Cause = "exit"
@@ -38,7 +35,10 @@ def lost_failure(worker: WorkerProcess, memory: bool) -> Failure:
     else:
         code = worker.status
         said = f"left with exit code {code}"
-    peak = f" (peak memory {worker.peak / 2**20:.0f} MiB)" if cause == "memory" else ""
+        if code == _EXIT_KILLED and memory:
+            cause = "memory"
+            said += " because a process of its was killed as memory ran out"
+    peak = f" (peak memory {size_text(worker.peak)})" if cause == "memory" else ""
     return Failure(
         type="piecework.WorkerLost",
         message=f"the worker {said} while it ran this task{peak}",
@@ -64,6 +64,19 @@ def timeout_failure(worker: WorkerProcess, limit: float) -> Failure:
         message=f"the task passed its time limit of {limit:g} s and was ended",
         cause="timeout",
         traceback=worker.stacks,
+    )
+
+
+def memory_failure(worker: WorkerProcess) -> Failure:
+    """It passed `max_memory` and was killed for that."""
+    held, limit = worker.over_memory
+    return Failure(
+        type="piecework.WorkerLost",
+        message=f"the worker was ended: it held {size_text(held)} while it ran this task, and "
+        f"max_memory is {size_text(limit)}",
+        cause="memory",
+        signal=signal.SIGKILL,
+        peak_memory=held,
     )
 
 

@@ -1,4 +1,4 @@
-"""Looks at what runs: ends what passed its time limit, has results sent that wait.
+"""Looks at what runs: ends what passed its limit of time or memory, has results sent that wait.
 
 The time is taken here, from when a task was first seen running: nothing is measured per task in
 the worker, and a limit is kept to about a tenth.
@@ -14,6 +14,10 @@ from piecework.executors.work import Work
 from piecework.executors.worker_process import Line
 from piecework.loop import Loop, Timer
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from piecework.executors.memory_watch import MemoryWatch
+
 WATCH_SECONDS = 0.05
 WATCH_SECONDS_MIN = 0.005
 
@@ -21,16 +25,23 @@ WATCH_SECONDS_MIN = 0.005
 class Watch:
     """Runs while anything is at a slot."""
 
-    def __init__(self, loop: Loop, roster: Roster) -> None:
+    def __init__(self, loop: Loop, roster: Roster, *, forked: bool) -> None:
         self._loop = loop
         self._roster = roster
+        self._forked = forked
+        self._memory: MemoryWatch | None = None  # made for the first work with a limit
         self._timer: Timer | None = None
         self._shortest = math.inf
 
     def expect(self, work: Work) -> None:
-        """Work has come whose time limit may be shorter than any before."""
+        """Work has come whose time limit may be shorter than any before, or that has a limit of
+        memory."""
         if work.call.limit is not None:
             self._shortest = min(self._shortest, work.call.limit)
+        if work.call.memory is not None and self._memory is None:
+            from piecework.executors.memory_watch import MemoryWatch  # few runs have a limit
+
+            self._memory = MemoryWatch(self._roster, forked=self._forked)
 
     def wake(self) -> None:
         """Something was sent: look at it until it is over."""
@@ -49,6 +60,8 @@ class Watch:
                 if line.seen and not self._roster.coroutines:
                     self._look_at(line, now)
         if busy:
+            if self._memory is not None:
+                self._memory.look(now)
             self.wake()
 
     def _look_at(self, line: Line, now: float) -> None:
