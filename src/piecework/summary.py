@@ -7,7 +7,7 @@ the audit: inputs = done + failed + quarantined + cancelled.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from piecework.groups import FailureGroup
 from piecework.record import record
@@ -145,7 +145,7 @@ class Summary:
         )
 
     def __str__(self) -> str:
-        return "\n".join([*self._head(), *_group_lines(self.groups), self.audit])
+        return "\n".join([*self._head(), *group_lines(self.groups), self.audit])
 
     def _head(self) -> Iterable[str]:
         name = f"{self.name}: " if self.name else ""
@@ -167,7 +167,8 @@ class Summary:
             yield f"  stopped: {self.error or self.stopped}"
 
 
-def _group_lines(groups: tuple[FailureGroup, ...]) -> Iterable[str]:
+def group_lines(groups: Sequence[FailureGroup]) -> Iterable[str]:
+    """The largest groups, two lines each, and how many more there are."""
     for group in groups[:_GROUPS_SHOWN]:
         message = f": {group.message}" if group.message else ""
         where = f"  at {group.where}" if group.where else ""
