@@ -30,13 +30,17 @@ FLOORS = [
     " executors.boot executors.deaths executors.results executors.worker_process executors.launcher"
     " executors.spawning"
     " executors.memory_watch"
-    " executors.supervisor executors.child executors.verdicts executors.future",
+    " executors.supervisor executors.child executors.verdicts executors.future"
+    " executors.command executors.command_start executors.command_spawn executors.command_child"
+    " executors.command_ends executors.command_verdict executors.command_guard"
+    " executors.command_fan executors.command_work",
     "worker master crew auto",
     "reporting handle wiring runtime",
     "extract extract.pattern extract.plan extract.rows extract.job",
     "cli cli.app cli.options cli.target cli.inputs cli.values cli.output cli.progress cli.text"
-    " cli.exec cli.exec.blocks cli.exec.folders cli.exec.gather cli.exec.joblog cli.exec.limits"
-    " cli.exec.options cli.exec.quantities cli.exec.sources cli.exec.words"
+    " cli.ends cli.exec cli.exec.blocks cli.exec.folders cli.exec.gather cli.exec.joblog cli.exec.limits"
+    " cli.exec.options cli.exec.quantities cli.exec.sources cli.exec.words cli.exec.plan"
+    " cli.exec.program cli.exec.pace cli.exec.show cli.exec.drive"
     " cli.drive cli.table cli.signals cli.map cli.extract cli.version __main__",
 ]
 FLOOR = {f"piecework.{name}": i for i, names in enumerate(FLOORS) for name in names.split()}

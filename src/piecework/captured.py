@@ -20,6 +20,7 @@ from piecework.errors import PieceworkError
 CHUNK = 1 << 16
 MEMORY_MAX = 1 << 18  # bytes of one output that are held in memory
 KEEP_BYTES = 1 << 20
+LINE_MAX = 1 << 20
 
 
 class Folder:
@@ -28,6 +29,7 @@ class Folder:
     def __init__(self, path: str = "") -> None:
         self.path = path or _fresh_path()
         self._files = 0
+        self.guard: object = None  # removes it where we cannot: kept as long as there are files
         self._made = False
         self._finalizer: weakref.finalize[[str, int], Folder] | None = None
 
@@ -186,6 +188,60 @@ class Capture:
         os.close(self._fd)
         self._fd = -1
         return Output.in_file(self._folder, self._path, self.size, keep_bytes=self._keep)
+
+
+class Tail:
+    """Takes the place of a Capture where only the last bytes matter."""
+
+    __slots__ = ("_kept", "_most", "_parts", "size")
+
+    def __init__(self, most: int) -> None:
+        self.size = 0
+        self._most = most
+        self._kept = 0
+        self._parts: list[bytes] = []
+
+    def add(self, data: bytes) -> None:
+        self.size += len(data)
+        self._parts.append(data)
+        self._kept += len(data)
+        if self._kept > 2 * self._most:
+            self._parts = [b"".join(self._parts)[-self._most :]]
+            self._kept = len(self._parts[0])
+
+    def end(self) -> Output:
+        data = b"".join(self._parts)
+        return Output(data[-self._most :] if self._most else b"", self.size, keep_bytes=self._most)
+
+
+class Lines:
+    """Cuts what comes in pieces into whole lines. A line longer than `most` is passed on in parts:
+    one that never ends would be held for ever."""
+
+    __slots__ = ("_most", "_parts", "_size")
+
+    def __init__(self, most: int = LINE_MAX) -> None:
+        self._most = most
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, data: bytes) -> bytes:
+        """The whole lines that are there now; what follows the last newline waits."""
+        end = data.rfind(b"\n") + 1
+        if not end and self._size + len(data) <= self._most:
+            self._parts.append(data)
+            self._size += len(data)
+            return b""
+        end = end or len(data)
+        whole = b"".join([*self._parts, data[:end]])
+        self._parts = [data[end:]] if end < len(data) else []
+        self._size = len(data) - end
+        return whole
+
+    def rest(self) -> bytes:
+        """What was printed without a newline at the end."""
+        rest, self._parts, self._size = b"".join(self._parts), [], 0
+        return rest
 
 
 def _output(data: bytes, size: int, keep_bytes: int) -> Output:

@@ -12,8 +12,14 @@ from piecework.errors import UsageError
 if TYPE_CHECKING:
     from piecework.halting import Halt
 
-WAYS = ("threads", "processes", "coroutines", "inline", "auto")
-WORKERS_MAX = {"threads": 10_000, "processes": 1_000, "coroutines": 10_000_000, "inline": 1}
+WAYS = ("threads", "processes", "coroutines", "inline", "commands", "auto")
+WORKERS_MAX = {
+    "threads": 10_000,
+    "processes": 1_000,
+    "coroutines": 10_000_000,
+    "inline": 1,
+    "commands": 10_000,
+}
 MEMORY_MIN = 1 << 20  # less is surely meant in other units
 _CO_COROUTINE = 0x80
 
@@ -40,14 +46,12 @@ def check_way(on: object) -> str:
     """The way to run by its name."""
     if isinstance(on, str) and on in WAYS:
         return on
+    ways = ", ".join(WAYS)
     if isinstance(on, str) and "://" in on:
         raise UsageError(
-            f"on={on!r}: the network queue is not in this version. "
-            "Choose one of: threads, processes, coroutines, inline, auto."
+            f"on={on!r}: the network queue is not in this version. Choose one of: {ways}."
         )
-    raise UsageError(
-        f"no executor {_quoted(on)}. Choose one of: threads, processes, coroutines, inline, auto."
-    )
+    raise UsageError(f"no executor {_quoted(on)}. Choose one of: {ways}.")
 
 
 def check_workers(workers: object, way: str) -> None:
@@ -72,7 +76,9 @@ def check_threads(threads: object, way: str) -> None:
 
 
 def check_kind(fn: Callable[..., Any], way: str) -> None:
-    """A coroutine function needs an event loop, and nothing else may run on one."""
+    """A coroutine function needs an event loop, and nothing else may run on one; a command runs as
+    a child process, and nothing else does."""
+    check_command(fn, way)
     coroutine = is_coroutine_function(fn)
     if coroutine and way in ("threads", "processes", "inline"):
         raise UsageError(
@@ -84,6 +90,25 @@ def check_kind(fn: Callable[..., Any], way: str) -> None:
             f"{_name(fn)} is a plain function, which would stop all others on an event loop. "
             'Define it with "async def", or use on="threads".'
         )
+
+
+def check_command(fn: Callable[..., Any], way: str) -> None:
+    if is_command(fn) == (way == "commands"):
+        return
+    if way == "commands":
+        raise UsageError(
+            f'on="commands" runs a child command for each input, and {_name(fn)} is a function. '
+            'Give piecework.command("gzip -k {}"), or choose another way.'
+        )
+    raise UsageError(
+        f"a command runs as a child process for each input, not on={way!r}. "
+        'Use on="commands", or leave out `on`.'
+    )
+
+
+def is_command(fn: object) -> bool:
+    """Whether `piecework.command` made it; without importing what that needs."""
+    return type(fn).__module__ == "piecework.commands"
 
 
 def check_time_limit(seconds: object, way: str) -> None:

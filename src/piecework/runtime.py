@@ -63,9 +63,10 @@ def map(
 ) -> Run[R]:
     """Run `fn` over every input and account for each: done, failed, quarantined or cancelled.
 
-    `on` is "threads", "processes", "coroutines", "inline" (in the caller), "auto" (measures the
-    first tasks and chooses) or an executor of piecework, which is left open. `workers` is how many
-    tasks run at once (with `threads` in each process: that many times more).
+    `on` is "threads", "processes", "coroutines", "inline" (in the caller), "commands" (what
+    `piecework.command` makes), "auto" (measures the first tasks and chooses) or an executor of
+    piecework, which is left open. `workers` is how many tasks run at once (with `threads` in each
+    process: that many times more).
 
     A task that fails with one of `retry_on` is tried up to `retries` more times, after `backoff`;
     one that takes longer than `task_timeout` seconds is ended; one that kills two workers in a row
@@ -141,6 +142,7 @@ def _way(fn: Callable[..., Any], inputs: Any, on: object, asked: _Asked) -> tupl
         if asked.workers is not None:
             raise UsageError("workers is a matter of the executor given as `on`. Leave it out.")
         way = str(on.name)  # type: ignore[attr-defined]  # a BatchExecutor has one
+        options.check_command(fn, way)
         options.check_max_memory(asked.max_memory, way)
         options.check_not_its_own(on)
         return way, ""
@@ -157,6 +159,8 @@ def _way(fn: Callable[..., Any], inputs: Any, on: object, asked: _Asked) -> tupl
 
 def _known(fn: Callable[..., Any], inputs: Any, asked: _Asked) -> tuple[str, str]:
     """The way that needs no measuring, else "auto"."""
+    if options.is_command(fn):
+        return "commands", ""
     if options.is_coroutine_function(fn):
         return "coroutines", "auto chose coroutines: the function is one"
     if asked.limited or asked.threads > 1:
@@ -202,6 +206,10 @@ def _executor(way: str, asked: _Asked) -> BatchExecutor:
         from piecework.executors.inline import InlineExecutor
 
         return InlineExecutor()
+    if way == "commands":
+        from piecework.executors.command import CommandExecutor
+
+        return CommandExecutor(asked.workers)
     from piecework.executors.process import ProcessExecutor
 
     return ProcessExecutor(asked.workers, asked.mp_context, threads=asked.threads)

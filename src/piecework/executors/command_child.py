@@ -1,0 +1,301 @@
+"""One running command: fed, listened to, and waited for, without ever waiting for it.
+
+    stdin ◀── what it is fed, as it takes it
+    stdout ─▶ Capture, or whole lines to a listener          exited, and both pipes at their end
+    stderr ─▶ the same, and its last lines in any case  ──▶  (or the grace for them over) ──▶ ended
+
+Everything happens in the control loop. What becomes of it, the executor decides.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from piecework.captured import Capture, Lines, Tail
+from piecework.executors.command_fan import Fan
+from piecework.lean import signal, suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from piecework.executors.command_work import Work
+
+READ_SIZE = 1 << 16
+_READS = 16  # then others have their turn
+_LARGE_PIPE = 1 << 20  # for what prints much: fewer turns
+_SET_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)
+
+
+class Stream:
+    """One pipe that a command prints to."""
+
+    __slots__ = ("_child", "_large", "_lines", "_pass_on", "_sink", "fd")
+
+    def __init__(
+        self,
+        child: Child,
+        fd: int,
+        sink: Capture | Tail,
+        pass_on: Callable[[bytes], object] | None,
+    ) -> None:
+        self._child = child
+        self._sink = sink
+        self._pass_on = pass_on
+        self._lines = Lines()
+        self._large = False
+        self.fd = fd
+        os.set_blocking(fd, False)
+        child.fan.add(fd, self.read)
+
+    def read(self) -> None:
+        """Take what is there; at its end close it, and say so."""
+        for _ in range(_READS):
+            if self.fd < 0:
+                return
+            try:
+                data = os.read(self.fd, READ_SIZE)
+            except BlockingIOError:
+                return
+            if not data:
+                self.close()
+                self._child.changed(self._child)
+                return
+            self._take(data)
+            if len(data) == READ_SIZE:
+                self._enlarge()
+            elif not self._child.exited:
+                return  # it has no more just now
+
+    def _take(self, data: bytes) -> None:
+        try:
+            self._sink.add(data)
+        except OSError as error:
+            self._child.fail(f"its output could not be kept: {error}")
+            return
+        if self._sink.size > self._child.output_max:
+            self._child.fail(
+                f"it printed more than {self._child.output_max:,} bytes and was ended. "
+                "Have it write to a file, or raise output_max"
+            )
+        elif self._pass_on is not None and (whole := self._lines.add(data)):
+            self._pass_on(whole)
+
+    def _enlarge(self) -> None:
+        if not self._large and _SET_SIZE is not None:
+            self._large = True
+            with suppress(OSError):  # more than this user may have
+                fcntl.fcntl(self.fd, _SET_SIZE, _LARGE_PIPE)
+
+    def close(self) -> None:
+        """Listen no longer."""
+        if self.fd >= 0:
+            self._child.fan.close(self.fd)
+            self.fd = -1
+            if self._pass_on is not None and (rest := self._lines.rest()):
+                self._pass_on(rest)
+
+
+class Child:
+    """A command that was started. `changed(child)` is called when it may have ended."""
+
+    __slots__ = (
+        "_stdin",
+        "_unfed",
+        "began",
+        "changed",
+        "drain_until",
+        "ended",
+        "err",
+        "exited",
+        "fan",
+        "floor",
+        "kill_at",
+        "limit",
+        "out",
+        "output_max",
+        "peak",
+        "pid",
+        "pidfd",
+        "position",
+        "seconds",
+        "slot",
+        "started",
+        "status",
+        "streams",
+        "token",
+        "trouble",
+        "usage",
+        "why",
+        "words",
+        "work",
+    )
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes that the kernel counts memory in
+
+    def __init__(self, work: Work, position: int, slot: int, fan: Fan) -> None:
+        self.work = work
+        self.position = position
+        self.slot = slot
+        self.words: list[str] = []
+        self.pid = self.pidfd = self._stdin = -1
+        self.streams: list[Stream] = []
+        self.out: Capture | Tail
+        self.err: Capture | Tail
+        self.changed: Callable[[Child], object]
+        self.exited = False
+        self.status: int | None = None  # None: somebody else has taken it
+        self.usage: Any = None
+        self.why = ""  # we end it: timeout, cancelled, back or trouble
+        self.trouble = ""  # what is wrong with its output, or which limit it passed
+        self.limit: float | None = None  # seconds, where it passed its time limit
+        self.kill_at = float("inf")  # when SIGKILL comes, where SIGTERM did not do
+        self.drain_until = float("inf")  # others hold its pipes, but are listened to only so long
+        self.token = ""
+        self.ended = False  # the executor has done with it
+        self.output_max = 0
+        self.started = time.time()
+        self.began = time.perf_counter()
+        self.seconds = 0.0
+        self.peak = 0  # bytes, as seen while it ran
+        self.floor = 0  # a lower peak than this is not told from ours
+        self.fan = fan
+        self._unfed: memoryview | None = None
+
+    @property
+    def index(self) -> int:
+        """Of its task."""
+        return self.work.batch.indexes[self.position]
+
+    # -- its input ----------------------------------------------------------------------------
+
+    def feed(self, fd: int, data: bytes) -> None:
+        """Write to its standard input as it takes it, then close that."""
+        self._stdin = fd
+        self._unfed = memoryview(data)
+        os.set_blocking(fd, False)
+        if not self._write():
+            self.fan.add(fd, self._write, write=True)
+
+    def _write(self) -> bool:
+        """True where nothing is left to be written."""
+        assert self._unfed is not None
+        try:
+            while self._unfed:
+                self._unfed = self._unfed[os.write(self._stdin, self._unfed) :]
+        except BlockingIOError:
+            return False
+        except OSError:  # it does not read on
+            pass
+        self._end_feeding()
+        return True
+
+    def _end_feeding(self) -> None:
+        if self._stdin >= 0:
+            self.fan.close(self._stdin)
+            self._stdin = -1
+            self._unfed = None
+
+    # -- its output ---------------------------------------------------------------------------
+
+    def listen(
+        self, fd: int, sink: Capture | Tail, pass_on: Callable[[bytes], object] | None
+    ) -> None:
+        """Take what comes out of this pipe."""
+        self.streams.append(Stream(self, fd, sink, pass_on))
+
+    def fail(self, trouble: str) -> None:
+        """What it prints cannot be taken any more."""
+        self.trouble = self.trouble or trouble
+        self.deaf()
+        self.changed(self)
+
+    @property
+    def silent(self) -> bool:
+        """Nothing will be printed any more, as far as it is listened to."""
+        return all(stream.fd < 0 for stream in self.streams)
+
+    def deaf(self) -> None:
+        """Listen no longer, whoever still holds the pipes."""
+        for stream in self.streams:
+            stream.close()
+
+    # -- its end ------------------------------------------------------------------------------
+
+    def watch(self, pidfd: int) -> None:
+        """Be told by this descriptor when it exits."""
+        self.pidfd = pidfd
+        self.fan.add(pidfd, self.on_exit)
+
+    def on_exit(self) -> None:
+        """It has exited: note it, but leave its process id taken as long as it may be signalled."""
+        if self.exited:
+            return
+        if self.why:
+            try:
+                if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                    return
+            except ChildProcessError:
+                pass
+        elif not self._reap(os.WNOHANG):
+            return
+        self.exited = True
+        self.seconds = time.perf_counter() - self.began
+        if self.pidfd >= 0:
+            self.fan.close(self.pidfd)
+            self.pidfd = -1
+        self._end_feeding()
+        for stream in self.streams:
+            stream.read()  # what it printed last is there by now
+        self.changed(self)
+
+    def _reap(self, options: int) -> bool:
+        try:
+            pid, status, self.usage = os.wait4(self.pid, options)
+        except ChildProcessError:  # SIGCHLD is ignored, or somebody waits for all children
+            return True
+        if pid:
+            self.status = os.waitstatus_to_exitcode(status)
+        return bool(pid)
+
+    def signal(self, number: int) -> None:
+        """Signal its group; only before it was reaped."""
+        if not self.exited or self.why:
+            with suppress(OSError):
+                os.killpg(self.pid, number)
+
+    def end(self) -> None:
+        """Let go of all that it has; where we end it, its group is killed first."""
+        self.deaf()
+        self._end_feeding()
+        if self.why:
+            self.signal(signal.SIGKILL)
+            if self.status is None:
+                self._reap(0)
+
+    @property
+    def cpu_seconds(self) -> float:
+        return self.usage.ru_utime + self.usage.ru_stime if self.usage is not None else 0.0
+
+    @property
+    def peak_memory(self) -> int | None:
+        """Bytes. What the kernel tells begins with our own size, for it began as a copy of us."""
+        told = self.usage.ru_maxrss * self.unit if self.usage is not None else 0
+        return max(told if told > self.floor else 0, self.peak) or None
+
+    def look(self) -> None:
+        """Note how large it is, while it runs."""
+        if self.exited or not sys.platform.startswith("linux"):
+            return
+        try:
+            with open(f"/proc/{self.pid}/status", "rb") as file:
+                text = file.read()
+        except OSError:
+            return
+        found = text.partition(b"VmHWM:")[2].split(None, 1)
+        if found:
+            self.peak = max(self.peak, int(found[0]) * 1024)
