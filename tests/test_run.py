@@ -160,6 +160,26 @@ def test_two_losses_in_a_row_quarantine() -> None:
     assert list(state.failures.indexes) == [0]
 
 
+@pytest.mark.parametrize("retries", [0, 3])
+def test_memory_is_tried_once_more_alone_whatever_the_retries(retries: int) -> None:
+    state = RunState(Retry(retries))
+    batch = hand_out(state, 1)
+    lost = failure("held 3 GB", cause="memory", type="piecework.WorkerLost")
+    assert state.record(report(batch, {0: lost}), 0.0) == []
+    second = again(state, 0.0)
+    assert second.alone
+    state.record(report(second, {0: lost}), 1.0)
+    assert (state.quarantined, state.failed, state.losses) == (1, 0, 2)
+
+
+def test_memory_that_was_enough_alone_is_no_failure() -> None:
+    state = RunState()
+    batch = hand_out(state, 1)
+    state.record(report(batch, {0: failure("3 GB", cause="memory")}), 0.0)
+    state.record(report(again(state, 0.0)), 1.0)
+    assert (state.done, state.quarantined, state.failed) == (1, 0, 0)
+
+
 def test_losses_apart_do_not_quarantine() -> None:
     state = RunState(Retry(5))
     batch = hand_out(state, 1)

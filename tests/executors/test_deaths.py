@@ -105,6 +105,8 @@ def test_the_running_task_is_blamed_and_the_rest_runs_again(deaths: Deaths) -> N
         (0, 0, "exit", None, 0),
         (-9, 1, "memory", 9, None),
         (-15, 1, "signal", 15, None),
+        (137, 1, "memory", None, 137),  # it says that a process of its was killed so
+        (137, 0, "exit", None, 137),
     ],
 )
 def test_the_cause_is_how_the_process_ended(
@@ -134,6 +136,55 @@ def test_one_kill_for_memory_explains_one_death(deaths: Deaths, kernel: Kernel) 
             was(worker, RUNNING, 1)
             causes.append(deaths.settle(worker, stopping=False).failed[0][1].cause)
     assert causes == ["memory", "signal"]
+
+
+def test_two_kills_for_memory_explain_two_deaths(deaths: Deaths, kernel: Kernel) -> None:
+    kernel.kills = 2
+    causes = []
+    for status in (-9, 1, -9, -9):
+        with dead(status=status) as worker:
+            send(worker, 1)
+            was(worker, RUNNING, 1)
+            causes.append(deaths.settle(worker, stopping=False).failed[0][1].cause)
+    assert causes == ["memory", "exit", "memory", "signal"]
+
+
+def test_who_passed_the_memory_limit_is_blamed_with_what_it_held(deaths: Deaths) -> None:
+    with dead() as worker:
+        work = send(worker, 10)
+        was(worker, RUNNING, 4)
+        worker.doomed, worker.over_memory = "memory", (3_000_000_000, 2_000_000_000)
+        estate = deaths.settle(worker, stopping=False)
+        [(stretch, failure)] = estate.failed
+        assert (stretch.start, failure.cause, failure.peak_memory) == (3, "memory", 3_000_000_000)
+        assert "held 3 GB" in failure.message
+        assert "max_memory is 2 GB" in failure.message
+        assert len(at(estate.again)) == 9
+        assert work.repeats == 3
+
+
+def test_of_several_who_share_a_memory_each_runs_alone(deaths: Deaths) -> None:
+    with dead(slots=2) as worker:
+        send(worker, 3, 0)
+        send(worker, 3, 1)
+        was(worker, RUNNING, 2, 0)
+        was(worker, RUNNING, 1, 1)
+        worker.doomed, worker.over_memory = "memory", (3_000_000_000, 2_000_000_000)
+        estate = deaths.settle(worker, stopping=False)
+        assert estate.failed == []
+        assert sorted(at(estate.suspects)) == [0, 1]
+
+
+def test_nobody_is_blamed_for_memory_once_all_had_finished(deaths: Deaths) -> None:
+    for _ in range(3):
+        with dead() as worker:
+            send(worker, 3, call=(call := Call(b"")))
+            worker.lines[0].words[LOADED] = call.id
+            was(worker, LOADING, 0)
+            worker.doomed, worker.over_memory = "memory", (3, 2)
+            estate = deaths.settle(worker, stopping=False)
+            assert (estate.failed, estate.guilty_call, estate.broken) == ([], None, None)
+            assert at(estate.again) == [0, 1, 2]
 
 
 def test_several_suspects_run_again_one_by_one(deaths: Deaths) -> None:
@@ -340,7 +391,7 @@ def test_workers_that_went_because_they_were_told_to_are_no_deaths(
         min_size=1,
         max_size=3,
     ),
-    st.sampled_from(["", "timeout", "cancelled", "terminated", "disowned"]),
+    st.sampled_from(["", "timeout", "memory", "cancelled", "terminated", "disowned"]),
     st.tuples(st.integers(0, 2), st.integers(1, 12)),
     st.booleans(),
     st.booleans(),
@@ -373,7 +424,7 @@ def test_whatever_it_died_of_every_task_goes_one_way_and_one_only(
         gone = [(id(s.work), position) for s in ways for position in range(s.start, s.stop)]
         assert sorted(gone) == sorted(expected)
         assert worker.idle
-        if not doomed:
+        if doomed in ("", "memory"):
             assert len(blamed(estate)) <= 1
             assert not (estate.failed and estate.suspects)
         for stretch in ways:

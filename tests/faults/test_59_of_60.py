@@ -13,6 +13,7 @@ from piecework.executors.coroutine import CoroutineExecutor
 from piecework.executors.process import ProcessExecutor
 from piecework.executors.thread import ThreadExecutor
 from piecework.losses import WorkerLost
+from tests.executors import memory_tasks
 from tests.executors.gate import PATIENCE
 from tests.faults.misbehave import BAD, HANGS, KINDS, LIMIT, Run, run, run_coroutine
 
@@ -29,6 +30,7 @@ CAUSES = {
     "hang_in_c": ("timeout",),
     "overflow_the_stack": ("signal", "exception"),
 }
+GOOD = [n * n for n in range(60) if n != BAD]
 IN_PROCESS = ["leave", "interrupt", "out_of_memory", "raise_what_never_loads"]
 
 
@@ -106,6 +108,36 @@ def test_in_threads(kind: str) -> None:
 def test_on_an_event_loop(kind: str) -> None:
     with CoroutineExecutor(60) as executor:
         _submit_all(executor, run_coroutine, kind)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_one_that_takes_all_memory(method: str, threads: int) -> None:
+    with ProcessExecutor(2, method, threads=threads, max_memory="150MB") as executor:
+        futures = [executor.submit(memory_tasks.square, number) for number in range(60)]
+        errors = {n: error for n, f in enumerate(futures) if (error := f.exception(PATIENCE))}
+        assert list(errors) == [BAD], errors
+        error = errors[BAD]
+        assert isinstance(error, WorkerLost)
+        assert error.out_of_memory
+        assert [f.result() for n, f in enumerate(futures) if n != BAD] == GOOD
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_one_that_takes_all_memory_in_the_map(method: str, threads: int) -> None:
+    run = piecework.map(
+        memory_tasks.square, range(60), on="processes", workers=2, threads=threads,
+        mp_context=method, max_memory="150MB",
+    )  # fmt: skip
+    results = sorted(run.results(), key=lambda result: result.index)
+    [bad] = [result for result in results if not result.ok]
+    assert bad.input == BAD
+    assert bad.failure is not None
+    assert bad.failure.cause == "memory"
+    assert (bad.failure.peak_memory or 0) > 150_000_000
+    assert [result.value for result in results if result.ok] == GOOD
+    assert run.summary.quarantined == 1
 
 
 @pytest.mark.parametrize("method", METHODS)
