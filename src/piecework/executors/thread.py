@@ -67,7 +67,9 @@ class ThreadExecutor(ThreadPoolExecutor):
             raise TypeError("initializer must be a callable")
         self.slots = min(WORKERS, share.threads()) if max_workers is None else max_workers
         each = part(max(1, self.slots))  # ThreadPoolExecutor says what is wrong with 0
-        super().__init__(self.slots, thread_name_prefix, _initialize, (each, initializer, initargs))
+        super().__init__(
+            self.slots, thread_name_prefix, _initialize, (id(self), each, initializer, initargs)
+        )
         self._open: deque[Part | OpenBatch] = deque()
         self._helpers = 0
         self._helping = threading.RLock()  # a finalizer may come in at any point
@@ -156,7 +158,7 @@ class ThreadExecutor(ThreadPoolExecutor):
     @property
     def inside(self) -> bool:
         """True in a task that one of these threads runs."""
-        return threading.current_thread() in self._threads
+        return getattr(_thread, "executor", None) == id(self)
 
     def room(self) -> int:
         return max(0, 2 * self.slots - self._batches)
@@ -309,10 +311,17 @@ class ThreadExecutor(ThreadPoolExecutor):
         self._sweep_later()
 
 
+_thread = threading.local()  # `executor`: the id of the one whose thread it is
+
+
 def _initialize(
-    each: share.Share, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+    executor: int,
+    each: share.Share,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
 ) -> None:
     """What a thread begins with: its share of the machine, then what the user wants."""
+    _thread.executor = executor
     share.enter(each)
     if initializer is not None:
         initializer(*initargs)
