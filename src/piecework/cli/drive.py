@@ -2,20 +2,22 @@
 
 Run.results ──▶ write(result) ──▶ Output ──▶ stdout or -o
 Run.progress ─▶ Display ──▶ stderr          ticker thread: flush, redraw
-SIGINT, SIGTERM ──▶ first: take nothing new, finish what is in hand; second: now
+SIGINT, SIGTERM, SIGHUP ─▶ Signals: in good order within the grace, the second time at once
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from piecework.cli import text
+from piecework.cli.ending import DEADLINE, GRACE_SECONDS, KILL_SECONDS, PIPE_CLOSED
 from piecework.cli.output import CannotWrite, Output
-from piecework.cli.signals import GRACE_SECONDS, Signals
+from piecework.cli.signals import Signals
 from piecework.errors import PieceworkError
 
 if TYPE_CHECKING:
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
     from piecework.extract import Account
     from piecework.summary import Progress, Summary
 
-ALL_DONE, SOME_FAILED, USAGE, HALTED, UNREACHABLE, DEADLINE, OWN_ERROR = 0, 1, 2, 3, 4, 124, 125
-PIPE_CLOSED = 128 + 13  # what any program ends with whose reader has gone
+ALL_DONE, SOME_FAILED, USAGE, HALTED, UNREACHABLE, OWN_ERROR = 0, 1, 2, 3, 4, 125
 
 TICK_SECONDS = 0.1
 
@@ -43,9 +44,10 @@ _STOPPED = {
 class Ticker:
     """Flushes results and redraws, ten times a second, whatever the main thread waits for."""
 
-    def __init__(self, output: Output, display: Watch, stop: Callable[[], None]) -> None:
+    def __init__(self, output: Output, display: Watch) -> None:
         self.latest: Progress | None = None
-        self._output, self._display, self._stop = output, display, stop
+        self.lost: Callable[[], None] | None = None  # told when nobody takes results any more
+        self._output, self._display = output, display
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tick, name="piecework-ticker", daemon=True)
 
@@ -62,9 +64,9 @@ class Ticker:
         while not self._over.wait(TICK_SECONDS):
             self._output.flush()
             self._output.commit()
-            if self._output.broken or self._output.error:
-                self._stop()  # nobody takes results any more: the work is for nothing
-                return
+            if self.lost is not None and (self._output.broken or self._output.error):
+                self.lost()
+                self.lost = None
             if self.latest is not None:
                 self._display.show(self.latest)
 
@@ -77,10 +79,11 @@ def drive(
     closing: Callable[[Summary], None],
     *,
     ordered: bool,
+    grace: float = GRACE_SECONDS,
+    deadline: float | None = None,
 ) -> int:
     """Carry a run through and return the exit code; `begin` starts it with a progress callback."""
-    run: Run[Any] | None = None
-    ticker = Ticker(output, display, lambda: run.cancel(kill=True) if run is not None else None)
+    ticker = Ticker(output, display)
 
     def note(progress: Progress) -> None:
         ticker.latest = progress
@@ -88,15 +91,17 @@ def drive(
     with ticker:
         run = begin(note)
         output.start(getattr(run, "journal", None), anew=ordered)
-        with Signals(run.cancel) as signals:
+        with Signals(run, grace, deadline) as signals:
+            ticker.lost = signals.lost
             trouble = _consume(run, ordered, write, output)
         freed = trouble is None or _freed(run)
     output.close()
     if not output.broken:  # whoever closed our output has seen enough
         closing(run.summary)
-    if trouble is None and output.error is not None:
+        _say_how_to_go_on(run)
+    if output.error is not None:  # it says more than the interrupt it has led to
         trouble = _caught(output.check)
-    code = _exit_code(run.summary, signals.number, trouble, output)
+    code = _exit_code(run.summary, signals.ending.code, trouble, output)
     if not freed:
         os._exit(code)  # a thread is still in a task: the interpreter would wait for it
     return code
@@ -141,11 +146,18 @@ def _put_off(run: Run[Any], result: Result) -> bool:
     return result.failure is not None and result.failure.cause == "cancelled"
 
 
+def _say_how_to_go_on(run: Run[Any]) -> None:
+    """Where the run was stopped and has a journal: nothing that is done is done again."""
+    journal = getattr(run, "journal", None)
+    if journal is not None and run.summary.stopped:
+        text.say(f"piecework: go on with: piecework resume {shlex.quote(journal.name)}")
+
+
 def _freed(run: Run[Any]) -> bool:
     """End what still runs; False where it does not end: a thread cannot be made to."""
     closing = threading.Thread(target=run.close, name="piecework-closing", daemon=True)
     closing.start()
-    closing.join(GRACE_SECONDS)
+    closing.join(KILL_SECONDS)
     return not closing.is_alive()
 
 
@@ -157,17 +169,17 @@ def _caught(check: Callable[[], None]) -> BaseException | None:
     return None
 
 
-def _exit_code(summary: Summary, number: int, trouble: BaseException | None, output: Output) -> int:
+def _exit_code(summary: Summary, ended: int, trouble: BaseException | None, output: Output) -> int:
     """The first of these that holds: a signal, a lost reader, a stop, a failure."""
-    if number:
-        return 128 + number
+    if ended > 128 and ended != PIPE_CLOSED:
+        return ended
     if output.broken:
         return PIPE_CLOSED
     if isinstance(trouble, CannotWrite):
         text.say(f"piecework: {trouble}")
         return OWN_ERROR
     if isinstance(trouble, KeyboardInterrupt):
-        return 128 + signal.SIGINT
+        return ended or 128 + signal.SIGINT
     code = _STOPPED.get(summary.stopped, OWN_ERROR)
     if code == ALL_DONE and summary.done != summary.inputs:
         return SOME_FAILED
