@@ -54,3 +54,18 @@ def hold(text: str) -> str:
 
 not_a_function = 3
 unpicklable = partial(double, lock=threading.Lock())
+
+
+def note(text: str) -> int:
+    """Leaves a line in the file of EXECUTIONS, whole and at once, before it returns."""
+    log = os.open(os.environ["EXECUTIONS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(log, f"{text}\n".encode())
+    os.close(log)
+    return len(text)
+
+
+def moody(text: str) -> str:
+    """Fails for what the file MOOD names, one a line."""
+    if text in Path(os.environ["MOOD"]).read_text().split():
+        raise ValueError(f"not today: {text}")
+    return text

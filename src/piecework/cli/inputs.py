@@ -18,9 +18,10 @@ class Lines:
     UTF-8 are kept as surrogates: a file name still opens its file.
     """
 
-    def __init__(self, file: FileIO, null: bool) -> None:
+    def __init__(self, file: FileIO, null: bool, begin: bytes = b"") -> None:
         self._file = file
         self._null = null
+        self._begin = begin  # was read already
         self._total = self._count() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
 
     def __len__(self) -> int:
@@ -30,7 +31,7 @@ class Lines:
 
     def __iter__(self) -> Iterator[str]:
         with self._file as file:
-            for line in _split(file, b"\0" if self._null else b"\n"):
+            for line in _split(file, b"\0" if self._null else b"\n", self._begin):
                 body = line if self._null else line.removesuffix(b"\r")
                 yield body.decode("utf-8", "surrogateescape")
 
@@ -51,21 +52,47 @@ class Lines:
 
 
 def inputs(
-    given: Sequence[str], arg_file: str | None, *, null: bool = False
+    given: Sequence[str], arg_file: str | None, *, null: bool = False, again: str = ""
 ) -> Sequence[str] | Lines:
-    """The inputs as text: a list where they were given as arguments, else the lines of a file."""
+    """The inputs as text: a list where they were given as arguments, else the lines of a file.
+
+    `again` names the run that goes on: what it read from standard input must be there again.
+    """
     if given and arg_file is not None:
         raise UsageError("inputs as arguments and with -a both. Give one of them.")
     if given:
         return given
     if arg_file is not None and arg_file != "-":
         return Lines(_open(arg_file), null)
+    if again:
+        return _once_more(again, null)
     if sys.stdin is None or (arg_file is None and sys.stdin.isatty()):
         raise UsageError(
             "no inputs. Give them as arguments, with -a FILE, or on standard input: "
             "ls | piecework map MODULE:FUNC"
         )
-    return Lines(open(sys.stdin.fileno(), "rb", buffering=0, closefd=False), null)
+    return Lines(_standard_input(), null)
+
+
+def _once_more(run: str, null: bool) -> Lines:
+    """Standard input of a run that goes on: nothing there means that nobody gave it, not that
+    there is nothing left to do."""
+    if sys.stdin is not None and not sys.stdin.isatty():
+        file = _standard_input()
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            if os.fstat(file.fileno()).st_size:
+                return Lines(file, null)
+        elif begin := file.read(1 << 16):
+            return Lines(file, null, begin)
+    raise UsageError(
+        f"the run {run} read its inputs from standard input. Give them once more: "
+        f"... | piecework resume {run}\n"
+        f"What failed is tried again without them: piecework retry {run}"
+    )
+
+
+def _standard_input() -> FileIO:
+    return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
 
 
 def _open(name: str) -> FileIO:
@@ -78,14 +105,15 @@ def _open(name: str) -> FileIO:
         raise UsageError(f"cannot read {name}: {error.strerror}. Check -a FILE.") from None
 
 
-def _split(file: FileIO, end: bytes) -> Iterator[bytes]:
+def _split(file: FileIO, end: bytes, begin: bytes) -> Iterator[bytes]:
     """The records of a file without their ends, each as soon as it is there.
 
     Read without a buffer of Python's: its lock would be held by a thread that waits for input,
     and the interpreter aborts when it wants it at exit.
     """
     rest: list[bytes] = []
-    while block := file.read(1 << 16):
+    while block := begin or file.read(1 << 16):
+        begin = b""
         *whole, last = block.split(end)
         if whole:
             whole[0] = b"".join([*rest, whole[0]])

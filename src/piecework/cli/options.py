@@ -8,9 +8,11 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_WORDS = "piecework.words"
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -46,6 +48,35 @@ def keeping(command: Command) -> Command:
     return _with(_KEEPING, command)
 
 
+def again_options(command: Command) -> Command:
+    """What may differ where a run goes on: only what is given here changes."""
+    return _with(_AGAIN, command)
+
+
+def words_of(context: click.Context) -> list[str]:
+    """The command line of `context`, complete: with the options that came from the environment."""
+    words = [str(context.info_name).rpartition(" ")[2]]
+    for option in context.command.params:
+        if context.get_parameter_source(str(option.name)) is not ParameterSource.ENVIRONMENT:
+            continue
+        value = context.params[str(option.name)]
+        if getattr(option, "is_flag", False):
+            words += [option.opts[-1]] if value else []
+        else:
+            words.append(f"{option.opts[-1]}={option.value_from_envvar(context)}")
+    return words + list(context.meta[_WORDS])
+
+
+def journal_options(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `keeping.keep` from the options of `keeping`."""
+    return {
+        "name": given["name"],
+        "resume": given["resume_as"] or given["resume"],
+        "journal": given["journal"],
+        "no_journal": given["no_journal"],
+    }
+
+
 def _with(options: list[Callable[[Any], Any]], command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
@@ -59,7 +90,8 @@ class Resumable(click.Command):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the options."""
+        """Read the options; the words as they were given stay at hand."""
+        ctx.meta[_WORDS] = list(args)
         return super().parse_args(ctx, list(self._told_apart(iter(args))))
 
     def _told_apart(self, words: Iterator[str]) -> Iterator[str]:
@@ -91,6 +123,8 @@ _RUNNING = [
     click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True,
                  metavar="N", help="Threads in each worker process."),
     click.option("--timeout", type=duration, help="End a task after this long; 30, 1.5s, 10m."),
+    click.option("--max-memory", metavar="SIZE",
+                 help="End a task that holds more; 500MB, 2G. In processes only."),
     click.option("--retries", type=click.IntRange(min=0), default=0, show_default=True,
                  metavar="N", help="Try a failed task this often again."),
     click.option("--retry-delay", type=duration, default="0.5s", show_default=True,
@@ -117,6 +151,17 @@ _KEEPING = [
     click.option("--no-journal", is_flag=True, help="Keep none: the run cannot be resumed."),
 ]  # fmt: skip
 
+_AGAIN = [
+    click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N",
+                 help="Workers at once. [default: as before]"),
+    click.option("-o", "--output", type=click.Path(dir_okay=True), metavar="FILE",
+                 help="Write results here. [default: as before]"),
+    click.option("--progress", type=click.Choice(["auto", "bar", "plain", "json", "off"]),
+                 help="On standard error, while it runs. [default: as before]"),
+    click.option("--json", "as_json", is_flag=True, envvar="PIECEWORK_JSON",
+                 help="The closing summary as one JSON object."),
+]  # fmt: skip
+
 _REPORTING = [
     click.option("-o", "--output", type=click.Path(dir_okay=True), metavar="FILE",
                  help="Write results here. [default: standard output]"),
@@ -137,6 +182,7 @@ def map_options(given: dict[str, Any]) -> dict[str, Any]:
         "threads": given["threads"],
         "mp_context": given["start_method"],
         "task_timeout": given["timeout"],
+        "max_memory": given["max_memory"],
         "retries": given["retries"],
         "backoff": Backoff(given["retry_delay"]),
         "deadline": given["deadline"],

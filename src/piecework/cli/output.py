@@ -58,7 +58,9 @@ class Record(Protocol):
 class Output:
     """Where results go. `write` gathers, `flush` hands over; any thread may call them."""
 
-    def __init__(self, path: str | None, inputs: Iterable[str | None] = ()) -> None:
+    def __init__(
+        self, path: str | None, inputs: Iterable[str | None] = (), *, adding: bool = False
+    ) -> None:
         self.name = "standard output" if path is None else path
         self.broken = False  # the reader of our standard output has gone, as `| head` does
         self.error: OSError | None = None
@@ -69,6 +71,7 @@ class Output:
         self._file = _own_stdout() if path is None else _open(path, inputs)
         mode = os.fstat(self._file.fileno()).st_mode
         self._regular = path is not None and stat.S_ISREG(mode)
+        self._adding = adding  # some inputs are tried again: the other lines stay
         self._record: Record | None = None
         self._indexes: list[int] = []  # of results in `_waiting`
         self._written: list[int] = []  # of results in the file, not committed
@@ -88,12 +91,23 @@ class Output:
         With the `record` of a run that goes on, cut it to what that knows of, unless `anew`.
         """
         if self._regular:
-            self._length, self._tail = self._kept(record) if record and not anew else (0, b"")
+            known = record is not None and (self._adding or not anew)
+            self._length, self._tail = self._kept(record) if record and known else (0, b"")
+            if self._adding and not self._length:
+                self._add_to(record)
+                return
             self._file.truncate(self._length)
             self._file.seek(self._length)
-        if record is not None and self._length == 0:
+            self._record = record
+        if record is not None and self._length == 0 and not self._adding:
             record.forget_output()
-        self._record = record if self._regular else None
+
+    def _add_to(self, record: Record | None) -> None:
+        """Lines go to the end of a file that was changed since, which the journal need not know."""
+        known = record.output if record is not None else None
+        if known is None or known[0] != os.path.realpath(self.name):
+            self._file.truncate(0)
+        self._length = self._file.seek(0, os.SEEK_END)
 
     def has(self, index: int) -> bool:
         """Whether this recalled result is in the file already."""

@@ -1,0 +1,142 @@
+"""Where a run of the command line keeps its journal, and which run it goes on with.
+
+Of `--name`, `--resume[=HOW]`, `--journal FILE` and `--no-journal`; and, for `piecework resume` and
+`retry`, of what they found in the journal (`Again`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from piecework.cli import text
+from piecework.errors import JournalError, UsageError
+from piecework.journal import directory
+
+if TYPE_CHECKING:
+    from piecework import Run
+
+
+class Again(NamedTuple):
+    """A command out of a journal that is carried out again, for that journal."""
+
+    path: Path
+    resume: bool | str
+    inputs: Iterable[Any] | None = None  # of `retry`: instead of those that the command names
+
+    @property
+    def name(self) -> str:
+        """What people call the run."""
+        return called(self.path)
+
+
+class Kept(NamedTuple):
+    """What `piecework.map` is told about the journal."""
+
+    journal: Path | bool
+    resume: bool | str
+    name: str | None
+    asked: bool  # somebody wants a journal: without one the run does not begin
+
+    def begin(self, start: Callable[..., Run[Any]]) -> Run[Any]:
+        """Call `start` with the arguments journal, resume and name.
+
+        Where no journal can be kept and nobody asked for one, the run goes on without.
+        """
+        try:
+            return start(journal=self.journal, resume=self.resume, name=self.name)
+        except UsageError as error:  # until map() takes it
+            if "not in this version" not in str(error):
+                raise
+            return start(journal=False, resume=False, name=self.name)
+        except JournalError as error:
+            if self.asked:
+                raise
+            text.say(
+                f"piecework: {error}\n"
+                "piecework: this run keeps no journal and cannot be resumed; "
+                "--no-journal does not even try."
+            )
+            return start(journal=False, resume=False, name=self.name)
+
+
+def keep(
+    *,
+    words: Sequence[str],
+    label: str,
+    name: str | None = None,
+    resume: bool | str = False,
+    journal: str | None = None,
+    no_journal: bool = False,
+    again: Again | None = None,
+) -> Kept:
+    """The journal that these options ask for.
+
+    `words` is the command line from the command's name on, as another process could be given it:
+    it is stored, carried out by `piecework resume`, and looked for by `--resume` without a name.
+    `label` is what a made-up name begins with.
+    """
+    if again is not None:
+        return Kept(again.path, again.resume, again.name, asked=True)
+    _check(name, resume, journal, no_journal)
+    sys.argv[1:] = words  # what the journal keeps of this process
+    if no_journal:
+        return Kept(False, False, label, asked=False)
+    if journal is not None or name is not None:
+        path = Path(journal) if journal is not None else directory.path_of(str(name))
+        if not resume and path.exists():
+            raise UsageError(_taken(path, by_name=journal is None))
+        return Kept(path, resume, called(path), asked=True)
+    if resume and (found := _same_command(words)) is not None:
+        return Kept(found, resume, called(found), asked=True)
+    if resume:
+        text.say("piecework: no run of this command to go on with here: a new one begins.")
+    path = directory.path_of(directory.fresh_name(label))
+    return Kept(path, False, called(path), asked=bool(resume))
+
+
+def called(path: Path) -> str:
+    """How a run is named on the command line: by name where that finds it, else by its file."""
+    path = Path(os.path.abspath(path))
+    return directory.name_of(path) if path.parent == directory.default_directory() else str(path)
+
+
+def same_words(words: Iterable[str]) -> list[str]:
+    """A command line without what may differ between two starts of one run."""
+    return [word for word in words if word != "--resume" and not word.startswith("--resume=")]
+
+
+def _check(name: str | None, resume: bool | str, journal: str | None, no_journal: bool) -> None:
+    if journal is not None and name is not None:
+        raise UsageError("--journal FILE and --name NAME both. Give one of them.")
+    if no_journal and (resume or journal is not None or name is not None):
+        other = "--resume" if resume else "--journal" if journal is not None else "--name"
+        raise UsageError(f"{other} and --no-journal both. Give one of them.")
+
+
+def _taken(path: Path, *, by_name: bool) -> str:
+    other = "another --name" if by_name else "another --journal"
+    return (
+        f"there is a run {called(path)} already. Go on with it: --resume. "
+        f"Begin anew: give {other}, or first piecework rm {called(path)}"
+    )
+
+
+def _same_command(words: Sequence[str]) -> Path | None:
+    """The newest run in the default directory that was begun with these words, in this place."""
+    from piecework.cli.stored import Stored
+    from piecework.journal.reader import Reader
+
+    wanted, here = same_words(words), os.getcwd()
+    for path in directory.journals():
+        try:
+            with Reader(path) as reader:
+                found = Stored.of(reader.sessions())
+        except JournalError:
+            continue
+        if found is not None and found.cwd == here and same_words(found.words) == wanted:
+            return path
+    return None
