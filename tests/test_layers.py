@@ -41,6 +41,8 @@ FLOORS = [
     " cli.ends cli.exec cli.exec.blocks cli.exec.folders cli.exec.gather cli.exec.joblog cli.exec.limits"
     " cli.exec.options cli.exec.quantities cli.exec.sources cli.exec.words cli.exec.plan"
     " cli.exec.program cli.exec.pace cli.exec.show cli.exec.drive"
+    " cli.doctor cli.doctor.finding cli.doctor.machine cli.doctor.places cli.doctor.packages"
+    " cli.doctor.workers"
     " cli.drive cli.table cli.signals cli.map cli.extract cli.version __main__",
 ]
 FLOOR = {f"piecework.{name}": i for i, names in enumerate(FLOORS) for name in names.split()}

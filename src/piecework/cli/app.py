@@ -12,7 +12,7 @@ import click
 
 from piecework.cli.text import say
 
-COMMANDS = {"map": "map", "extract": "extract", "version": "version"}
+COMMANDS = {"map": "map", "extract": "extract", "doctor": "doctor", "version": "version"}
 
 
 class Lazy(click.Group):
