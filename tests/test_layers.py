@@ -13,23 +13,25 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 
 FLOORS = [
-    "errors losses lean record spin task retry sizes screen wording"
+    "errors losses lean record spin task retry sizes screen wording tail"
     " codec failures packing shipping byvalue arrival mainspace diagnosis"
     " templates captured commands",
     "batching halting loop states run groups summary delivery measuring trivial pace display"
     " queues queues.base executors executors.base executors.slot executors.channel executors.cores"
     " executors.share executors.cgroup executors.blas executors.memory"
     " executors.blame executors.outbox executors.shared executors.slot_thread"
+    " console executors.printing executors.marked executors.logs executors.overheard"
     " journal journal.rows journal.identity journal.version journal.directory journal.files"
-    " journal.reader",
-    "queues.memory feeder options"
+    " journal.reader journal.recall journal.store journal.opening journal.writer journal.written"
+    " journal.journal journal.again",
+    "queues.memory feeder options journal.source"
     " executors.thread executors.inline executors.ordered executors.mapping executors.work"
     " executors.coroutine executors.coroutine_child executors.coroutine_slots executors.event_loop"
     " executors.coroutine_calls executors.coroutine_loops"
     " executors.process executors.engine executors.roster executors.balance executors.watch"
     " executors.boot executors.deaths executors.results executors.worker_process executors.launcher"
     " executors.spawning"
-    " executors.memory_watch"
+    " executors.memory_watch executors.hearing executors.printed"
     " executors.supervisor executors.child executors.verdicts executors.future"
     " executors.command executors.command_start executors.command_spawn executors.command_child"
     " executors.command_ends executors.command_verdict executors.command_guard"
@@ -41,9 +43,10 @@ FLOORS = [
     " cli.ends cli.exec cli.exec.blocks cli.exec.folders cli.exec.gather cli.exec.joblog cli.exec.limits"
     " cli.exec.options cli.exec.quantities cli.exec.sources cli.exec.words cli.exec.plan"
     " cli.exec.program cli.exec.pace cli.exec.show cli.exec.drive"
+    " cli.keeping cli.stored cli.runs cli.show cli.results cli.resume cli.retry cli.replay cli.cancel"
     " cli.doctor cli.doctor.finding cli.doctor.machine cli.doctor.places cli.doctor.packages"
     " cli.doctor.workers"
-    " cli.drive cli.table cli.signals cli.map cli.extract cli.version __main__",
+    " cli.rm cli.drive cli.table cli.signals cli.map cli.extract cli.version __main__",
 ]
 FLOOR = {f"piecework.{name}": i for i, names in enumerate(FLOORS) for name in names.split()}
 WHOLE = ("piecework.extract", "piecework.cli")  # one line each in the code map

@@ -18,6 +18,7 @@ from piecework.worker import Worker
 
 if TYPE_CHECKING:
     from piecework.executors.inline import InlineExecutor
+    from piecework.journal.source import Recalling
 
 
 class Crew:
@@ -33,7 +34,7 @@ class Crew:
         self.on = ""  # as the summary names it
         self.why = ""
         self.inline: InlineExecutor | None = None  # tasks run in whoever waits
-        self.feeder: Feeder | None = None  # inputs are drawn there, too
+        self.feeder: Feeder | Recalling | None = None  # inputs are drawn there, too
         self.here = False  # the loop, too, is turned by nobody else
         self._tasks = tasks
         self._results = results

@@ -35,6 +35,7 @@ class Piece:
     worker: str = ""
     nbytes: int = 0
     recalled: bool = False  # from the journal: it was not run now
+    place: int = 0  # there
 
     def __len__(self) -> int:
         return len(self.values)
@@ -86,6 +87,7 @@ class Piece:
             attempt=self.attempt,
             worker=self.worker,
             recalled=self.recalled,
+            place=self.place + start,
         )
 
     def results(self) -> Iterator[Result]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from itertools import chain
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from piecework.crew import Crew
 from piecework.delivery import Piece
@@ -27,6 +27,9 @@ from piecework.master import Master
 from piecework.reporting import Reporter
 from piecework.summary import Progress, Summary
 from piecework.task import Failure, Result
+
+if TYPE_CHECKING:
+    from piecework.journal.journal import Journal
 
 R = TypeVar("R")
 
@@ -279,6 +282,11 @@ class Run(Generic[R]):
         """How the way to run was chosen; empty where the caller chose it."""
         return self._crew.why
 
+    @property
+    def journal(self) -> Journal | None:
+        """Where the run is recorded; `.name` and `.path` say how to find it. None: nowhere."""
+        return self._master.journal
+
     def cancel(self, *, kill: bool = False) -> None:
         """Take nothing new: what runs is finished, what has not started is cancelled.
 
@@ -336,6 +344,8 @@ def _dropped(master: Master, crew: Crew, loop: Loop) -> None:
     if crew.feeder is not None:  # nobody will turn the loop again
         crew.feeder.close()
     crew.free()
+    if master.journal is not None:
+        master.journal.end()
 
 
 def _tell(events: Any, told: Any) -> None:

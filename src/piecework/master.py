@@ -4,7 +4,7 @@
                         │  ▲
               RunState ◀┤  └── lease ─── results queue ◀── ... worker
                         ▼
-                     Unread ── take ──▶ consumer
+               Unread, Journal ── take ──▶ consumer
 
 It talks to queues only. Everything happens in `turn`, in the control loop, whoever turns that; so
 there is one change at a time, and no lock but the loop's. It decides nothing about a task: RunState
@@ -18,24 +18,30 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from piecework.batching import Sizer, size_of
 from piecework.delivery import Piece, Unread
-from piecework.errors import InputError
+from piecework.errors import InputError, JournalError, UsageError
 from piecework.feeder import Source
 from piecework.loop import Loop, Timer
 from piecework.queues.base import Queue
 from piecework.run import CANCELLED_FAILURE, RunState
 from piecework.task import Batch, Report
 
+if TYPE_CHECKING:
+    from piecework.journal.journal import Journal
+    from piecework.journal.recall import Fresh, Known
+    from piecework.journal.source import Recalling
+
 WINDOW_MIN = 1000
 WINDOW_BATCHES = 8  # a slot
 WINDOW_MAX = 1 << 16  # of the tiniest tasks: some 5 MB of small values
 WINDOW_WAITING = 16  # times wider while the consumer waits for one slow task before the others
 UNREAD_BYTES = 128 << 20
+RECALLED_AHEAD = 1 << 14  # looked up before the reader needs them
 
 
 class Master:
@@ -65,6 +71,8 @@ class Master:
         self.on_finish: Callable[[], object] = lambda: None
         self.watchers: list[Callable[[], object]] = []  # told after the lock is released
         self.source: Source | None = None
+        self.journal: Journal | None = None  # what is settled is recorded there
+        self.recalling: Recalling | None = None  # the source, where it knows what is done already
         self.started_at = clock()
         self._tasks = tasks
         self._results = results
@@ -80,6 +88,8 @@ class Master:
         self._in_hand = 0  # tasks of the piece that is being read
         self._starved = False  # wants to draw, but too much is unread
         self._told_stop = False
+        self._news = False  # something has settled in this turn
+        self._recorded = False  # the journal was told that this is the end
         results.subscribe(filled=self.soon)
         tasks.subscribe(emptied=self.soon)
 
@@ -96,16 +106,17 @@ class Master:
         self._scheduled = False
         if self.finished:
             return
-        settled = self._collect()
+        self._collect()
         while self._asked:
             self._stop_as_asked()
         if self.state.stopping:
             self._stop(kill=self.state.kills and not self._told_stop)
         else:
             self._hand_out()
-        if self.state.finished:
+        if self.state.finished and self._is_recorded():
             self._finish()
-        if settled or self.finished:
+        if self._news or self.finished:
+            self._news = False
             self.tell()
 
     def tell(self) -> None:
@@ -113,16 +124,14 @@ class Master:
         for watcher in self.watchers:
             self._loop.after(watcher)
 
-    def _collect(self) -> bool:
-        settled = False
+    def _collect(self) -> None:
         while (lease := self._results.lease()) is not None:
             report = lease.value
             self._learn(report)
             for piece in self.state.record(report, self._clock(), self._random):
                 self._settled(piece)
-            settled = True
+            self._news = True
             lease.ack()
-        return settled
 
     def _learn(self, report: Report) -> None:
         batch, count = report.batch, len(report.values)
@@ -140,9 +149,10 @@ class Master:
             del self._left[batch.id]
 
     def _settled(self, piece: Piece) -> None:
-        if not self.keep:
-            return
-        self.unread.add(piece)
+        if self.journal is not None:  # before anybody who reads the values can change them
+            self.journal.settled(piece)
+        if self.keep:
+            self.unread.add(piece)
 
     # -- handing out --------------------------------------------------------------------------
 
@@ -176,17 +186,66 @@ class Master:
         if source is None or self.state.ended:
             return None
         size, more = self._allowed(source)
-        payloads = source.take(size, more) if size > 0 else []
-        if not payloads:
+        if self.recalling is not None and size > 0:
+            indexes, payloads = self._gather(self.recalling, size)
+        else:
+            payloads = source.take(size, more) if size > 0 else []
+            indexes = self._drawn(payloads)
+        if not indexes:
             self._nothing_drawn(source, size)
             return None
-        indexes = self.state.draw(len(payloads))
-        self.state.start(indexes)
         self._batches += 1
         batch = Batch(self._batches, indexes, payloads)
         if source.ended:
             self._input_ended(source)
         return batch
+
+    def _drawn(self, payloads: list[Any], known: Fresh | None = None) -> range:
+        """These are tasks now and about to run; the journal is told before they do."""
+        if not payloads:
+            return range(0)
+        journal = self.journal
+        if journal is not None and known is None:
+            try:
+                known = journal.identify(payloads)
+            except Exception as error:
+                self._cannot_draw(error)
+                return range(0)
+        indexes = self.state.draw(len(payloads))
+        self.state.start(indexes)
+        if journal is not None:
+            journal.drew(indexes, payloads, known)
+        return indexes
+
+    def _cannot_draw(self, error: Exception) -> None:
+        """An input cannot be known again: nothing after it is drawn."""
+        if self.source is not None:
+            self.source.close()
+        self._end_input(error)
+
+    def _gather(self, source: Recalling, size: int) -> tuple[Sequence[int], list[Any]]:
+        """Up to `size` inputs that are to be run; what is known between them settles at once."""
+        indexes: Sequence[int] = range(0)
+        payloads: list[Any] = []
+        while len(payloads) < size and (room := self.window - self.state.drawn + self._read) > 0:
+            known = source.recalled()
+            if known is not None:
+                self._recall(known)
+                continue
+            items = source.take(size - len(payloads), min(room, RECALLED_AHEAD))
+            if not items:
+                break
+            drawn = self._drawn(items, source.taken)
+            indexes = drawn if not payloads else (*indexes, *drawn)
+            payloads += items
+        else:
+            self._starved = not payloads
+        return indexes, payloads
+
+    def _recall(self, known: Known) -> None:
+        piece = self.state.recall(known.piece, quarantined=known.quarantined)
+        self._settled(piece)
+        self._news = True
 
     def _allowed(self, source: Source) -> tuple[int, int]:
         """How many tasks the next batch may have (0: too much is unread), and how many are drawn
@@ -197,6 +256,8 @@ class Master:
             size = max(1, min(size, window // (4 * self.sizer.slots)))
         room = window - (drawn - self._read)
         if self.unread.nbytes > UNREAD_BYTES or (room < size and self.state.running):
+            return 0, 0
+        if self.journal is not None and self.journal.full:
             return 0, 0
         size = min(size, room)
         return size, min(size, room - size)
@@ -225,14 +286,30 @@ class Master:
             self._at("poll", source.poll_seconds)
 
     def _input_ended(self, source: Source) -> None:
-        error = source.error
-        if error is not None:
-            index = self.state.drawn
-            text = f"drawing input {index} raised {type(error).__name__}: {error}"
-            wrapped = InputError(f"{text}. The {index} inputs before it are accounted for", index)
-            wrapped.__cause__ = error
-            error = wrapped
-        self.state.end(error)
+        if source.error is None:
+            self.state.end()
+        else:
+            self._end_input(source.error)
+
+    def _end_input(self, error: BaseException) -> None:
+        if isinstance(error, JournalError | UsageError):  # it says itself what to do
+            self.state.end(error, "journal" if isinstance(error, JournalError) else "input")
+            return
+        index = self.state.drawn
+        text = f"drawing input {index} raised {type(error).__name__}: {error}"
+        wrapped = InputError(f"{text}. The {index} inputs before it are accounted for", index)
+        wrapped.__cause__ = error
+        self.state.end(wrapped)
+
+    def _is_recorded(self) -> bool:
+        """Whether all of it is in the journal, on disk; only then is the run over."""
+        if self.journal is None:
+            return True
+        if not self._recorded:
+            self._recorded = True
+            self.ended_at = self._clock()
+            self.journal.end()
+        return self.journal.ended
 
     def _at(self, name: str, seconds: float) -> None:
         """Have a turn after that many seconds; the timer of that name is set once."""
@@ -269,6 +346,7 @@ class Master:
         if self._told_stop and not kill:
             return
         self._told_stop = True
+        self.state.killing = self.state.killing or kill
         if self.source is not None:
             self._cancel(self.source.close())
         queued: deque[Batch] = deque()
@@ -294,7 +372,7 @@ class Master:
 
     def _finish(self) -> None:
         self.finished = True
-        self.ended_at = self._clock()
+        self.ended_at = self.ended_at or self._clock()
         for timer in self._timers.values():
             timer.cancel()
         self._tasks.close()
@@ -314,6 +392,8 @@ class Master:
             self._in_hand = 0 if piece is None else len(piece)
             if self._starved:
                 self.soon()
+            if piece is not None and piece.recalled and self.journal is not None:
+                self.journal.written.recalled(piece)
             return piece
 
     def ready(self) -> bool:

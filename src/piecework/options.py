@@ -195,12 +195,6 @@ def check_progress(progress: object) -> None:
         )
 
 
-def check_not_yet(**asked: object) -> None:
-    for name, value in asked.items():
-        if value:
-            raise UsageError(f"{name}= is not in this version. Leave it out.")
-
-
 def halt_from(halt: object) -> Halt | None:
     """The rule that ends a run early, see halting.py."""
     if halt is None:

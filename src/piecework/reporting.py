@@ -104,7 +104,7 @@ class Reporter:
     def summary(self) -> Summary:
         """The account so far; final once the run has finished. From any thread."""
         with self._loop.entered():
-            state = self._master.state
+            state, journal = self._master.state, self._master.journal
             seconds = self._seconds(time.monotonic())
             return Summary(
                 name=self._name,
@@ -122,12 +122,13 @@ class Reporter:
                 losses=state.losses,
                 duplicates=state.duplicates,
                 seconds=seconds,
-                rate=state.settled / seconds if seconds > 0 else 0.0,
+                rate=(state.settled - state.recalled) / seconds if seconds > 0 else 0.0,
                 percentiles=state.timings.percentiles(),
                 groups=tuple(state.failures.groups()),
                 stopped=state.stopped,
                 error=state.error,
                 recalled=state.recalled,
+                in_flight=journal.in_flight if journal is not None else 0,
             )
 
     def _seconds(self, now: float) -> float:

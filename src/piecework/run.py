@@ -18,6 +18,8 @@ Rules:
 4. Once the run is stopped nothing is tried again: what waits for another attempt has failed.
 5. An executor that can start no worker any more stops the run; what it refused is cancelled.
 6. At the end inputs = done + failed + quarantined + cancelled; `check` raises otherwise.
+7. What has failed with attempts left, or because we ended its worker, is not final: a resumed run
+   does it again. What an earlier session settled is recalled: it never runs, and halts nothing.
 
 Time and random numbers are passed in, so any order of events can be played in a test.
 """
@@ -66,7 +68,10 @@ class RunState:
         self.total = total
         self.running = self.done = self.failed = self.quarantined = self.cancelled = 0
         self.executions = self.retries = self.repeats = self.losses = self.duplicates = 0
-        self.recalled = 0  # settled by an earlier session
+        self.recalled = 0  # settled by an earlier session; in done, failed, quarantined, too
+        self.killing = False  # what still runs is being ended by us
+        self.unfinal: set[int] = set()  # failed only because the run was ended (rule 7)
+        self.in_quarantine: set[int] = set()
         self.failures = Failures()
         self.timings = Timings()
         self.ended = False  # no further input will be drawn
@@ -74,6 +79,7 @@ class RunState:
         self.stopped = ""  # why the run ends before its input does
         self.error: BaseException | None = None  # what iterating raises at the end
         self._states = States()
+        self._recalled_failed = 0
         self._again: dict[int, Again] = {}
         self._due: list[tuple[float, int, int]] = []  # (when, index, attempt); may be stale
 
@@ -102,6 +108,29 @@ class RunState:
     def draw(self, count: int) -> range:
         """The next `count` inputs are tasks now: pending."""
         return self._states.draw(count)
+
+    def recall(self, piece: Piece, *, quarantined: bool = False) -> Piece:
+        """The next inputs were settled by an earlier session: the piece takes their place.
+
+        One that failed stands alone; `quarantined` says that it was.
+        """
+        count, failed = len(piece), bool(piece.failures)
+        indexes = self._states.draw(count)
+        piece.start, piece.recalled = indexes.start, True
+        fate = (QUARANTINED if quarantined else FAILED) if failed else DONE
+        self._states.move(indexes.start, indexes.stop, PENDING, fate)
+        self.recalled += count
+        if not failed:
+            self.done += count
+            return piece
+        if quarantined:
+            self.quarantined += 1
+            self.in_quarantine.add(piece.start)
+        else:
+            self.failed += 1
+        self._recalled_failed += 1
+        self.failures.add(next(piece.results()))
+        return piece
 
     def start(self, indexes: range) -> None:
         """These drawn tasks are handed to a worker: running."""
@@ -207,7 +236,16 @@ class RunState:
         self._settle(task.index, RUNNING, fate)
         if fate != CANCELLED:
             self.failures.add(_result(task, seconds))
+            self._note_open_end(task, fate)
         return task.failure
+
+    def _note_open_end(self, task: Again, fate: int) -> None:
+        ours = self.killing and task.failure.lost
+        left = fate == FAILED and self.retry.wanted(task.failure, task.attempt)
+        if self.stopping and (ours or left):
+            self.unfinal.add(task.index)
+        elif fate == QUARANTINED:
+            self.in_quarantine.add(task.index)
 
     def _fate(self, task: Again, losses: int) -> int:
         if task.failure.cause == "cancelled":
@@ -278,11 +316,11 @@ class RunState:
 
     # -- the end ------------------------------------------------------------------------------
 
-    def end(self, error: BaseException | None = None) -> None:
+    def end(self, error: BaseException | None = None, reason: str = "input") -> None:
         """The input has ended, or cannot be drawn any further because of `error`."""
         self.ended = True
         if error is not None and not self.stopping:
-            self.stopped, self.error = "input", error
+            self.stopped, self.error = reason, error
 
     def stop(self, reason: str, error: BaseException | None = None) -> list[Piece]:
         """Nothing is tried again from now on; what was waiting to be has failed (rule 4)."""
@@ -298,6 +336,7 @@ class RunState:
             task.attempt -= 1
             self._settle(task.index, PENDING, FAILED)
             self.failures.add(_result(task, 0.0))
+            self.unfinal.add(task.index)
             pieces.append(_piece(task.index, [task.payload], task.failure, task.attempt))
         return pieces
 
@@ -311,12 +350,13 @@ class RunState:
         return [_piece(indexes.start, payloads, CANCELLED_FAILURE, 1)]
 
     def _halted(self) -> list[Piece]:
-        failed = self.failed + self.quarantined
+        failed = self.failed + self.quarantined - self._recalled_failed
+        done = self.done - (self.recalled - self._recalled_failed)
         if self.halt is None or self.stopping:
             return []
-        if not self.halt.reached(failed, self.done, self.total):
+        if not self.halt.reached(failed, done, self.total):
             return []
-        return self.stop("halted", RunHalted(_halt_text(self.halt, failed, self.done)))
+        return self.stop("halted", RunHalted(_halt_text(self.halt, failed, done)))
 
     @property
     def kills(self) -> bool:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from piecework.executors.base import BatchExecutor
     from piecework.executors.process import ProcessExecutor
     from piecework.handle import Run
+    from piecework.journal.opening import Opened
     from piecework.summary import Progress
 
 __all__ = ["map"]
@@ -90,7 +91,6 @@ def map(
     """
     options.check_function(fn)
     options.check_inputs(inputs)
-    options.check_not_yet(journal=journal, resume=resume, key=key)
     options.check_sizes(batch_size, buffersize)
     options.check_deadline(deadline)
     options.check_progress(progress)
@@ -99,18 +99,36 @@ def map(
     asked = _Asked(workers, threads, mp_context, task_timeout, max_memory)
     way, why = _way(fn, inputs, on, asked)
     executor = on if not isinstance(on, str) else _executor(way, asked)
-    call = _prepared(fn, executor, asked, owned=executor is not on)
+    owned = executor is not on
+    call = _prepared(fn, executor, asked, owned=owned)
     # Only now: a supervisor boots meanwhile, and most of a short run is its start.
     from piecework.wiring import Wiring
 
-    owned = executor is not on
-    wiring = Wiring(executor, call, owned=owned, why=why)
+    opened = _journal(fn, inputs, (journal, name, resume, key), executor if owned else None)
+    wiring = Wiring(executor, call, owned=owned, why=why, opened=opened)
     wiring.state(retry, halt=stop_at, inputs=inputs, batch_size=batch_size, buffersize=buffersize)
     if way == "auto":
         wiring.probe(fn, partial(_chosen, fn, asked), asked.workers, asked.limited)
     else:
         wiring.join()
     return wiring.run(name, progress, deadline)
+
+
+def _journal(
+    fn: Any, inputs: Any, asked: tuple[Any, Any, Any, Any], executor: BatchExecutor | None
+) -> Opened | None:
+    """The journal, opened; an `executor` of ours ends where it is refused."""
+    if not any(asked):
+        return None
+    from piecework.feeder import known_length
+    from piecework.journal.opening import open_journal
+
+    try:
+        return open_journal(fn, known_length(inputs), *asked)
+    except BaseException:
+        if executor is not None:
+            executor.shutdown(wait=False)
+        raise
 
 
 def _chosen(fn: Callable[..., Any], asked: _Asked, choice: Choice) -> tuple[BatchExecutor, Any]:

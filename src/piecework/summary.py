@@ -107,6 +107,8 @@ class Summary:
     cancelled, halted, deadline, interrupted, input or broken; `error` is what iterating would have
     raised for it. `recalled` counts those that an earlier session of the run did or saw fail: they
     are in `done` and the others, and left out of `executions`, `rate` and `percentiles`.
+    `in_flight` counts the tasks that were under way when earlier sessions were killed: at most so
+    many have run twice.
     """
 
     name: str | None
@@ -130,6 +132,7 @@ class Summary:
     stopped: str = ""
     error: BaseException | None = None
     recalled: int = 0
+    in_flight: int = 0
 
     @property
     def ok(self) -> bool:
@@ -163,6 +166,13 @@ class Summary:
         told = [f"{n:,} {what}" for n, what in again if n]
         if told:
             yield "  " + ", ".join(told)
+        if self.recalled:
+            yield f"  {self.recalled:,} of them in an earlier session"
+        if self.in_flight:
+            yield (
+                f"  {self.in_flight:,} were in flight when an earlier session was killed, and may "
+                "have run twice"
+            )
         if self.stopped:
             yield f"  stopped: {self.error or self.stopped}"
 

@@ -30,17 +30,28 @@ from piecework.task import Batch, Report
 
 if TYPE_CHECKING:
     from piecework.executors.base import BatchExecutor
+    from piecework.journal.journal import Journal
+    from piecework.journal.opening import Opened
     from piecework.summary import Progress
 
 
 class Wiring:
     """The parts of one run: first its `state`, then who works (`join` or `probe`), then `run`."""
 
-    def __init__(self, executor: BatchExecutor, call: Any, *, owned: bool, why: str) -> None:
+    def __init__(
+        self,
+        executor: BatchExecutor,
+        call: Any,
+        *,
+        owned: bool,
+        why: str,
+        opened: Opened | None = None,
+    ) -> None:
         self._executor = executor
         self._call = call
         self._owned = owned
         self._why = why
+        self._opened = opened
         self._loop: Loop = executor.loop
 
     def state(
@@ -64,6 +75,8 @@ class Wiring:
         self._crew.why = self._why
         self._crew.here = executor.name == "inline"
         self._inputs = inputs
+        if self._opened is not None:
+            self._master.journal = _keep(self._opened, self._master, inputs)
 
     def join(self) -> None:
         """The executor works."""
@@ -96,7 +109,7 @@ class Wiring:
     ) -> Run[Any]:
         """Begin, and hand over the Run."""
         master, crew, loop = self._master, self._crew, self._loop
-        _feed(self._inputs, master, crew)
+        _feed(self._inputs, master, crew, self._opened)
         reporter = Reporter(master, crew, loop, name, progress if callable(progress) else None)
         master.on_stop = crew.stop
         master.on_finish = partial(_finished, reporter, crew, loop)
@@ -106,14 +119,37 @@ class Wiring:
         if deadline is not None:
             text = f"the deadline of {deadline:g} s passed: what was finished is kept"
             master.stop_after(deadline, "deadline", DeadlineExceeded(text), kill=True)
+        if master.journal is not None:
+            master.journal.start()
         master.soon()
         if not crew.here:
             loop.start()
         return run
 
 
-def _feed(inputs: Iterable[Any], master: Master, crew: Crew) -> None:
+def _keep(opened: Opened, master: Master, inputs: Iterable[Any]) -> Journal:
+    """The journal of this run; what it has to say goes to the master."""
+    from piecework.journal.journal import Journal
+
+    journal = Journal(opened, master.state)
+    journal.fixed_inputs = type(inputs) in (range, str, bytes, bytearray)
+    journal.on_change = master.soon
+    journal.on_error = partial(master.stop, "journal")
+    journal.on_cancel = lambda how: master.stop("cancelled", kill=how == "kill")
+    return journal
+
+
+def _feed(inputs: Iterable[Any], master: Master, crew: Crew, opened: Opened | None) -> None:
     """Give the master its source: the loop draws by itself only what cannot block."""
+    if opened is not None and (opened.recall is not None or opened.key is not None):
+        from piecework.journal.source import Recalling
+
+        master.source = master.recalling = Recalling(inputs, opened.recall, opened.key, master.soon)
+        if not crew.here:
+            master.recalling.start()
+        else:
+            crew.feeder = master.recalling
+        return
     if is_swift(inputs):
         master.source = Swift(inputs)
         return

@@ -49,7 +49,9 @@ def command(
     out = Output(output, files)
 
     def begin(note: Callable[[Progress], None]) -> Run[Block]:
-        return extract.begin(pattern, plan, progress=note, name=_NAME, **map_options(options))
+        return extract.begin(
+            pattern, plan, progress=note, name=_NAME, journal=False, **map_options(options)
+        )
 
     def write(result: Result) -> None:
         out.write(account.take(result))

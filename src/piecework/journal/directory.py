@@ -119,7 +119,6 @@ class Lock:
 
     def __init__(self, journal: Path) -> None:
         self.path = Path(f"{journal}.lock")
-        self.before: int | None = None  # what a session that was killed had handed out
         self._fd = self._locked(journal)
         os.set_inheritable(self._fd, False)
         os.register_at_fork(after_in_child=self._forget)
@@ -151,14 +150,15 @@ class Lock:
             os.close(fd)
         raise _locked_by(journal)
 
-    def claim(self) -> None:
-        """Note what was there, and say who we are."""
-        self.before = _handed_out(os.pread(self._fd, _HEAD + _DIGITS, 0))
-        head = f"{os.getpid()}\n{_host()}\n{time.time():.3f}\n".encode()[:_HEAD]
+    def claim(self) -> int | None:
+        """Say who we are; returns how many tasks a session that was killed had handed out."""
+        before = _handed_out(os.pread(self._fd, _HEAD + _DIGITS, 0))
+        head = f"{os.getpid()}\n{host()}\n{time.time():.3f}\n".encode()[:_HEAD]
         try:
             os.pwrite(self._fd, head.ljust(_HEAD) + b"%020d\n" % 0, 0)
         except OSError as error:
             raise cannot_write(self.path, error) from None
+        return before
 
     def note(self, handed_out: int) -> None:
         """So many tasks may have begun."""
@@ -230,7 +230,7 @@ def _handed_out(content: bytes) -> int | None:
     return int(digits) if len(digits) == _DIGITS and digits.isdigit() else None
 
 
-def _host() -> str:
+def host() -> str:
     return os.uname().nodename if hasattr(os, "uname") else ""
 
 

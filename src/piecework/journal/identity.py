@@ -2,7 +2,7 @@
 
     None, bool, int, float, str, bytes      by value
     tuple, list, dict, set                  by what is in them; dicts and sets in any order
-    functions                               by their code, as `version` sees it
+    functions                               by name and bytecode
     any other object                        by what pickle makes of it, without its memo
 
 The memo is left out because it tells whether two equal parts are the same object, which is an
@@ -16,20 +16,28 @@ import io
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
+from itertools import chain
 from pathlib import PurePath
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 from piecework.errors import UsageError
 from piecework.journal.rows import ID_BYTES
 
 ATOMIC = frozenset({int, str, bytes, float, bool, type(None)})
+_ATOMIC_OR_TUPLE = ATOMIC | {tuple}
 _LENGTH_MAX = 80
 
 
-def all_atomic(inputs: Iterable[Any]) -> bool:
-    """Whether nobody can change any of them: then they can be looked at later."""
-    return ATOMIC.issuperset(map(type, inputs))
+def all_atomic(inputs: Sequence[Any]) -> bool:
+    """Whether nobody can change any of them, or tuples of them: they can be looked at later."""
+    if ATOMIC.issuperset(map(type, inputs)):
+        return True
+    if any(type(item) not in _ATOMIC_OR_TUPLE for item in inputs):
+        return False
+    return ATOMIC.issuperset(
+        map(type, chain.from_iterable(item for item in inputs if type(item) is tuple))
+    )
 
 
 def digest(value: Any) -> bytes:
@@ -52,9 +60,11 @@ def digests(inputs: Iterable[Any], key: Callable[[Any], object] | None = None) -
 def same(inputs: Sequence[Any], others: Sequence[Any]) -> bool:
     """Whether they are the same one by one; both are atomic. False where it is not certain."""
     types = list(map(type, inputs))
-    if float in types:  # 0.0 is -0.0 and nan is not nan, as far as == knows
+    if types != list(map(type, others)):
+        return False
+    if float in types or tuple in types:  # == takes -0.0 for 0.0, (1,) for (True,), no nan for nan
         return list(map(repr, inputs)) == list(map(repr, others))
-    return types == list(map(type, others)) and inputs == others
+    return list(inputs) == list(others)
 
 
 def _digest(value: Any) -> bytes:
@@ -77,12 +87,16 @@ class _Stable(pickle.Pickler):
         if kind is set or kind is frozenset:
             return kind.__name__.encode() + b"".join(sorted(map(_digest, obj)))
         if kind is FunctionType:
-            from piecework.journal.version import function_digest
-
-            return b"function" + function_digest(obj)
+            return f"{obj.__module__}:{obj.__qualname__} {code_form(obj.__code__)!r}".encode()
         if isinstance(obj, PurePath):  # Python versions pickle it differently
             return b"path" + str(obj).encode("utf-8", "surrogateescape")
         return None
+
+
+def code_form(code: CodeType) -> tuple[Any, ...]:
+    """What a function does, as its bytecode tells; without file names and lines."""
+    consts = [code_form(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return code.co_name, code.co_code, tuple(consts), code.co_names, code.co_varnames
 
 
 def _short(value: object) -> str:

@@ -21,6 +21,7 @@ from piecework.journal.files import check_file, connect_to_read, damaged, unread
 from piecework.journal.rows import (
     ID_BYTES,
     NOT_KEPT,
+    SESSION_BITS,
     Mark,
     Unreadable,
     index_of,
@@ -216,7 +217,7 @@ class Reader:
         for row, seconds in self._each("SELECT place, seconds FROM failures"):
             found.append((seconds, row))
         found = sorted(found, reverse=True)[:most]
-        results = [self._result_at(at) for _, at in found]
+        results = [self.result_at(at) for _, at in found]
         return [result for result in results if result is not None]
 
     # -- results ------------------------------------------------------------------------------
@@ -244,17 +245,18 @@ class Reader:
         if failed is not False:
             parts.append("SELECT place AS p, 1 AS c, 0 FROM failures")
         order = "ORDER BY p & 17592186044415, p >> 44"
-        return self._each(f"{' UNION ALL '.join(parts)} {order}")  # text of ours
+        return self._each(f"SELECT * FROM ({' UNION ALL '.join(parts)}) {order}")  # text of ours
 
     def result(self, index: int) -> Result | None:
         """The newest result at that index; None where there is none."""
         for (session,) in self._all("SELECT id FROM sessions ORDER BY id DESC"):
-            found = self._result_at(place(session, index))
+            found = self.result_at(place(session, index))
             if found is not None:
                 return found
         return None
 
-    def _result_at(self, at: int) -> Result | None:
+    def result_at(self, at: int) -> Result | None:
+        """The result at a place; None where there is none."""
         failure = self._failure_at(at)
         if failure is not None:
             return failure
@@ -285,6 +287,11 @@ class Reader:
             worker=worker,
             recalled=True,
         )
+
+    def failed_places(self) -> Iterator[tuple[int, str]]:
+        """Where the failed tasks are recorded, in the order of the inputs, each with its state."""
+        order = f"ORDER BY place & {(1 << SESSION_BITS) - 1}, place"
+        return self._each(f"SELECT place, state FROM failures {order}")  # a number of ours
 
     def quarantined(self, at: int) -> bool:
         return bool(
@@ -323,6 +330,7 @@ class Reader:
                     attempt=mark.attempt,
                     worker=mark.worker,
                     recalled=True,
+                    place=row + first,
                 )
                 if low > first or high < first + mark.count:
                     whole.inputs = [*whole.inputs, *[None] * (first + mark.count - high)]
@@ -345,7 +353,7 @@ class Reader:
         """The inputs of a stretch that was handed out; NOT_KEPT for those that were not kept."""
         found: list[Any] = []
         for row, number, start, stop in self.draws(at, count):
-            values = self._kept("draws", row, lambda r=row, n=number: self._read_inputs(r, n))  # type: ignore[misc]
+            values = self._kept("draws", row, lambda r=row, n=number: self._read_inputs(r, n))
             found += [NOT_KEPT] * (row + start - at - len(found))
             found += values[start:stop] if values is not None else [NOT_KEPT] * (stop - start)
         return found + [NOT_KEPT] * (count - len(found))

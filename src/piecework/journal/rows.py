@@ -70,7 +70,7 @@ def index_of(place: int) -> int:
 class Mark(NamedTuple):
     """How tasks were done that settled together."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
     timings: Sequence[tuple[int, float]]
     attempt: int
     worker: str

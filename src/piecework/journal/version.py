@@ -19,6 +19,8 @@ from hashlib import blake2b
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
+from piecework.errors import UsageError
+from piecework.journal.identity import code_form, digest
 from piecework.journal.rows import ID_BYTES
 
 _OURS = "piecework"
@@ -40,10 +42,6 @@ def parts_of(fn: Any) -> dict[str, str]:
     parts: dict[str, bytes] = {}
     _collect(fn, parts)
     return {name: digest.hex() for name, digest in parts.items()}
-
-
-def function_digest(fn: Any) -> bytes:
-    return _hash(repr(sorted(parts_of(fn).items())))
 
 
 def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
@@ -101,9 +99,6 @@ def _add_values(what: str, values: list[tuple[Any, Any]], parts: dict[str, bytes
 
 def _value(value: Any) -> bytes:
     """Of what can be known again the digest, of anything else only the type."""
-    from piecework.errors import UsageError
-    from piecework.journal.identity import digest
-
     try:
         return digest(value)
     except (UsageError, RecursionError):
@@ -111,17 +106,18 @@ def _value(value: Any) -> bytes:
 
 
 def _collect_function(fn: FunctionType, parts: dict[str, bytes]) -> None:
-    name = f"{fn.__module__}:{fn.__qualname__}"
+    code = fn.__code__
+    module = None if _by_name(fn) else _module(code.co_filename)
+    # By file: the same code is in __main__ today and imported tomorrow.
+    name = f"{fn.__module__ if module is None else module.name}:{fn.__qualname__}"
     if name in parts:
         return
     if _by_name(fn):
         parts[name] = _hash(name)
         return
-    code = fn.__code__
-    module = _module(code.co_filename)
     nodes = module.functions(code) if module is not None else []
     if module is None or not nodes:
-        parts[name] = _hash(repr(_code_form(code)))
+        parts[name] = _hash(repr(code_form(code)))
         parts.update(_functions_named(fn, code, parts))
     else:
         parts[name] = _hash(repr([_form(node) for node in nodes]))
@@ -158,7 +154,7 @@ def _collect_class(kind: type, parts: dict[str, bytes]) -> None:
         parts[name] = _hash(repr(_form(node)))
         _collect_names(module, [node], parts)
     else:
-        parts[name] = _hash(repr([_code_form(method.__code__) for method in methods]))
+        parts[name] = _hash(repr([code_form(method.__code__) for method in methods]))
 
 
 def _collect_names(module: _Module, nodes: list[ast.AST], parts: dict[str, bytes]) -> None:
@@ -188,11 +184,6 @@ def _names(code: CodeType) -> Iterator[str]:
     for const in code.co_consts:
         if isinstance(const, CodeType):
             yield from _names(const)
-
-
-def _code_form(code: CodeType) -> tuple[Any, ...]:
-    consts = [_code_form(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
-    return code.co_name, code.co_code, tuple(consts), code.co_names, code.co_varnames
 
 
 # -- syntax trees -----------------------------------------------------------------------------

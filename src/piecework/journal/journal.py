@@ -1,0 +1,258 @@
+"""Journal: what the master tells of a run while it goes, and what the output file tells.
+
+    Master ── drew, settled ──▶ Journal ── entries ──▶ Writer
+    Output ── commit_output ──▶    │
+                                   └── Lock: how many tasks were handed out, exact at any kill
+
+Values are pickled here, in the control loop and before the reader has them: they may be changed
+afterwards. Everything else is the writer's.
+
+What is recorded stays as it is: a task that is done or has failed for good. Not recorded, so that
+a resumed run does it again: what was cancelled, what ran when we ended it ourselves, and what had
+attempts left when the run was stopped. A value that cannot be pickled counts as done and is not
+kept: a resumed run does that task again, and the new record takes the place of the old one.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from piecework.delivery import Piece
+from piecework.errors import JournalError
+from piecework.journal.directory import forget_cancel, name_of
+from piecework.journal.identity import all_atomic, digests
+from piecework.journal.opening import Opened
+from piecework.journal.recall import Fresh, pickled
+from piecework.journal.writer import Done, Drawn, Entry, Failed, Statement, Writer
+from piecework.journal.written import Written
+from piecework.run import RunState
+
+_ENTRY_BYTES = 200  # what an entry takes beside what is pickled in it
+
+
+class Journal:
+    """The journal of a run that is under way; `run.journal`."""
+
+    def __init__(self, opened: Opened, state: RunState) -> None:
+        path, begun = opened.path, opened.begun
+        self.path = path
+        self.name = name_of(path)
+        self.in_flight = begun.again  # tasks, when earlier sessions were killed: they run again
+        self.error: JournalError | None = None
+        self.written = Written(path, begun.session)
+        self.fixed_inputs = False  # nobody can change an input: their type says so
+        self._session = begun.session
+        self._lock = opened.lock
+        self._state = state
+        self._handed_out = 0
+        self._replaces: dict[int, int] = {}  # index -> the place of the record it replaces
+        self._unkept = 0
+        self._writer = Writer(
+            begun.db,
+            path,
+            begun.session,
+            counts=self._counts,
+            on_error=self._failed,
+            on_room=lambda: self.on_change(),
+            on_cancel=lambda how: self.on_cancel(how),
+            on_end=self._closed,
+        )
+        self._started = False
+        self.on_change: Callable[[], object] = lambda: None  # there is room, or it has ended
+        self.on_error: Callable[[JournalError], object] = lambda error: None
+        self.on_cancel: Callable[[str], object] = lambda how: None  # "stop" or "kill"
+
+    # -- the master's side --------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._started = True
+        self._writer.start()
+
+    @property
+    def full(self) -> bool:
+        """The disk is behind: nothing new should begin. `on_change` is called when it is not."""
+        return self._writer.full
+
+    def identify(self, payloads: list[Any]) -> Fresh | None:
+        """What is stored of inputs that could be changed; UsageError where they have no name."""
+        if self.fixed_inputs or all_atomic(payloads):
+            return None
+        return Fresh(payloads, digests(payloads), pickled(payloads), {})
+
+    def drew(self, indexes: range, payloads: list[Any], known: Fresh | None) -> None:
+        """These are handed out now: a kill from here on may have run them."""
+        count = len(indexes)
+        self._handed_out += count
+        self._lock.note(self._handed_out)
+        if known is None or known.ids is None:
+            self._put(Drawn(indexes.start, count, payloads, None, None), 64 * count)
+        else:
+            entry = Drawn(indexes.start, count, None, known.pickled, known.ids)
+            self._put(entry, len(known.pickled or b"") + len(known.ids))
+        if known is not None:
+            for position, at in known.instead.items():
+                self._replaces[indexes.start + position] = at
+
+    def settled(self, piece: Piece) -> None:
+        """Record what of a piece is settled for good."""
+        if piece.recalled:
+            return
+        if self._replaces:
+            self._replace(piece)
+        if not piece.failures:
+            self._done(piece)
+            return
+        for part in piece.split():
+            if not part.failures:
+                self._done(part)
+            elif part.failures[0].cause != "cancelled" and part.start not in self._state.unfinal:
+                self._fail(part)
+
+    def _done(self, piece: Piece) -> None:
+        try:
+            values = pickle.dumps(piece.values, 5)
+        except Exception:
+            self._done_each(piece)
+            return
+        self._put_done(piece, values)
+
+    def _done_each(self, piece: Piece) -> None:
+        """Values one by one: at least one of them cannot be pickled."""
+        if len(piece) > 1:
+            for position in range(len(piece)):
+                self._done(piece.part(position, position + 1))
+            return
+        self._unkept += 1
+        if self._unkept == 1:
+            kind = type(piece.values[0]).__qualname__
+            warnings.warn(
+                f"a value of type {kind} cannot be pickled, so the journal notes the task as done "
+                "without it, and a resumed run does it again. Return something that pickle takes",
+                RuntimeWarning,
+                stacklevel=1,
+            )
+        self._put_done(piece, None)
+
+    def _put_done(self, piece: Piece, values: bytes | None) -> None:
+        count = len(piece.values)
+        entry = Done(piece.start, count, values, piece.timings, piece.attempt, piece.worker)
+        self._put(entry, len(values or b"") + 48 * len(piece.timings))
+
+    def _fail(self, piece: Piece) -> None:
+        failure = piece.failures[0]
+        state = "quarantined" if piece.start in self._state.in_quarantine else "failed"
+        seconds = sum(took for _, took in piece.timings)
+        entry = Failed(
+            piece.start,
+            state,
+            piece.attempt,
+            piece.worker,
+            seconds,
+            failure.type,
+            failure.message,
+            failure.cause,
+            pickle.dumps(failure, 5),
+            _pickled_input(piece.inputs),
+        )
+        self._put(entry, len(entry.failure) + len(entry.input or b""))
+
+    def _replace(self, piece: Piece) -> None:
+        """What was recorded of these tasks goes in the transaction that records them anew."""
+        failures = piece.failures
+        for index in range(piece.start, piece.start + len(piece)):
+            failure = failures.get(index - piece.start)
+            if failure is not None and (
+                failure.cause == "cancelled" or index in self._state.unfinal
+            ):
+                continue
+            at = self._replaces.pop(index, None)
+            if at is not None:
+                for sql in _FORGET:
+                    self._put(Statement(sql, (at,)), 0)
+
+    def _put(self, entry: Entry, nbytes: int) -> None:
+        self._writer.put(entry, _ENTRY_BYTES + nbytes)
+
+    # -- the output file's side ---------------------------------------------------------------
+
+    @property
+    def output(self) -> tuple[str, int, bytes] | None:
+        """Path, length and tail of the output file as it was last committed."""
+        return self.written.output()
+
+    def commit_output(self, path: str, length: int, tail: bytes, indexes: Sequence[int]) -> None:
+        """The results of `indexes` are in the file, which is `length` bytes long with them."""
+        for sql, values in self.written.add(path, length, tail, indexes):
+            self._put(Statement(sql, values), 0)
+
+    def forget_output(self) -> None:
+        """Nothing of what was written before counts: the file is written anew."""
+        for sql, values in self.written.forget():
+            self._put(Statement(sql, values), 0)
+
+    def is_written(self, index: int) -> bool:
+        """Whether this recalled result is in the file already."""
+        return self.written.has(index)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Commit everything, then close; `ended` is True afterwards and `on_change` is called."""
+        state = self._state
+        over = state.ended and state.finished and not state.stopped
+        complete = over and state.done == state.drawn and not self._unkept
+        values = {"why": state.stopped or ("" if over else "cancelled"), "complete": complete}
+        if not self._started:
+            self.start()
+        self._writer.end(values)
+
+    @property
+    def ended(self) -> bool:
+        return self._writer.ended
+
+    def join(self) -> None:
+        """Wait until it is closed; `end` must have been called."""
+        self._writer.join()
+
+    def _closed(self) -> None:
+        forget_cancel(self.path)
+        self._lock.free()
+        self.on_change()
+
+    def _failed(self, error: Exception) -> None:
+        assert isinstance(error, JournalError)
+        self.error = error
+        self.on_error(error)
+
+    def _counts(self) -> dict[str, Any]:
+        state = self._state
+        return {
+            "inputs": state.total,
+            "drawn": state.drawn,
+            "fresh": self._handed_out,
+            "done": state.done,
+            "failed": state.failed,
+            "quarantined": state.quarantined,
+            "cancelled": state.cancelled,
+            "recalled": state.recalled,
+            "executions": state.executions,
+            "retries": state.retries,
+            "repeats": state.repeats,
+            "losses": state.losses,
+        }
+
+
+_FORGET = (
+    "DELETE FROM failures WHERE place = ?",
+    "DELETE FROM pieces WHERE place = ? AND vals IS NULL",
+)
+
+
+def _pickled_input(inputs: Sequence[Any]) -> bytes | None:
+    try:
+        return pickle.dumps(inputs[0], 5)
+    except Exception:
+        return None

@@ -1,0 +1,325 @@
+"""Writes the journal, in a thread of its own: nobody waits for the disk, everything is in order.
+
+    control loop ── put(entry) ──▶ entries ──▶ gather 50 ms of them ──▶ one transaction, synced
+
+What settled in those 50 ms is merged: neighbours are one row. A kill loses what is gathered and
+not committed, and those tasks run again. Four times a second the thread looks whether somebody
+asks, from another terminal, to end the run.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from piecework.journal import directory
+from piecework.journal.identity import digests
+from piecework.journal.rows import Mark, packed, place
+from piecework.journal.store import refusal
+
+GATHER_SECONDS = 0.05
+LOOK_SECONDS = 0.25
+FULL_BYTES = 64 << 20
+ROW_TASKS = 1 << 16
+ROW_BYTES = 4 << 20
+INPUT_BYTES = 1024  # a task: of larger ones only the ids are kept
+
+
+class Drawn(NamedTuple):
+    """Inputs that were handed out. `payloads` where nobody can change them, else `pickled`."""
+
+    start: int
+    number: int
+    payloads: Sequence[Any] | None
+    pickled: bytes | None
+    ids: bytes | None
+
+
+class Done(NamedTuple):
+    """Neighbours that are done; `values` are pickled, or None where they cannot be."""
+
+    start: int
+    number: int
+    values: bytes | None
+    timings: Sequence[tuple[int, float]]
+    attempt: int
+    worker: str
+
+
+class Failed(NamedTuple):
+    """A task that failed for good."""
+
+    task: int
+    state: str
+    attempt: int
+    worker: str
+    seconds: float
+    type: str
+    message: str
+    cause: str
+    failure: bytes
+    input: bytes | None
+
+
+class Statement(NamedTuple):
+    """Anything else: it is carried out in its place among the others."""
+
+    sql: str
+    values: Sequence[Any]
+
+
+Entry = Drawn | Done | Failed | Statement
+
+
+class Writer:
+    """The thread, and what waits for it. The callbacks are called from the thread."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        path: Path,
+        session: int,
+        *,
+        counts: Callable[[], dict[str, Any]],
+        on_error: Callable[[Exception], object],
+        on_room: Callable[[], object],
+        on_cancel: Callable[[str], object],
+        on_end: Callable[[], object],
+    ) -> None:
+        self.error: Exception | None = None
+        self.ended = False
+        self._db = db
+        self._path = path
+        self._session = session
+        self._counts = counts
+        self._on_error = on_error
+        self._on_room = on_room
+        self._on_cancel = on_cancel
+        self._on_end = on_end
+        self._entries: deque[Entry] = deque()
+        self._bytes = 0
+        self._taken = 0
+        self._changed = threading.Condition()
+        self._asleep = False
+        self._ending: dict[str, Any] | None = None
+        self._asked = ""
+        self._last = 0.0
+        # No daemon: the interpreter waits until everything is committed.
+        self._thread = threading.Thread(target=self._run, name="piecework-journal")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, entry: Entry, nbytes: int) -> None:
+        """Have it written; from any thread, never waits."""
+        self._entries.append(entry)
+        self._bytes += nbytes
+        if self._asleep:
+            with self._changed:
+                self._changed.notify()
+
+    @property
+    def full(self) -> bool:
+        """Too much waits for the disk: nothing new should begin. `on_room` is called after it."""
+        return self._bytes - self._taken > FULL_BYTES
+
+    def end(self, values: dict[str, Any]) -> None:
+        """Commit what is there, note how the session ended, close. `on_end` is called then."""
+        with self._changed:
+            if self._ending is None:
+                self._ending = values
+                self._changed.notify()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    # -- the thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        looked = 0.0
+        while self._ending is None:
+            self._sleep()
+            if time.monotonic() - looked >= LOOK_SECONDS:
+                looked = time.monotonic()
+                self._look()
+            if self._entries and self.error is None:
+                self._commit()
+        self._end(self._ending)
+
+    def _sleep(self) -> None:
+        """Until there is something to write and the last commit is a while ago."""
+        with self._changed:
+            if self._ending is None and (not self._entries or self.error is not None):
+                self._asleep = True
+                if not self._entries or self.error is not None:  # one may have come just now
+                    self._changed.wait(LOOK_SECONDS)
+                self._asleep = False
+            rest = self._last + GATHER_SECONDS - time.monotonic()
+            if self._ending is None and self._entries and rest > 0:
+                self._changed.wait(rest)
+
+    def _look(self) -> None:
+        asked = directory.cancel_requested(self._path)
+        if asked and asked != self._asked:
+            self._asked = asked
+            self._on_cancel(asked)
+
+    def _commit(self, ending: dict[str, Any] | None = None) -> None:
+        """One transaction of all that waits; after an error everything still waits."""
+        number, upto = len(self._entries), self._bytes
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            entries = [self._entries[i] for i in range(number)]
+            _write(self._db, self._session, entries)
+            self._write_counts(ending)
+            self._db.execute("COMMIT")
+        except Exception as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._failed(error)
+            return
+        for _ in range(number):
+            self._entries.popleft()
+        was_full = self.full
+        self._taken = upto
+        self._last = time.monotonic()
+        if was_full:
+            self._on_room()
+
+    def _write_counts(self, ending: dict[str, Any] | None) -> None:
+        values = self._counts() | (ending or {})
+        names = ", ".join(f"{name} = ?" for name in values)
+        sql = f"UPDATE sessions SET {names} WHERE id = ?"  # names of ours
+        self._db.execute(sql, [*values.values(), self._session])
+
+    def _failed(self, error: Exception) -> None:
+        first, self.error = self.error is None, error
+        if first:
+            self._on_error(refusal(self._path, error))
+
+    def _end(self, values: dict[str, Any]) -> None:
+        """A disk that was full may have room by now: try once more."""
+        complete = values.pop("complete", False)
+        values.setdefault("ended", time.time())
+        self.error = None
+        try:
+            self._put_complete(complete)
+            self._commit(values)
+        finally:
+            self._close()
+            self.ended = True
+            self._on_end()
+
+    def _put_complete(self, complete: bool) -> None:
+        if complete:
+            self._entries.append(
+                Statement("INSERT OR REPLACE INTO meta VALUES ('complete', 1)", ())
+            )
+
+    def _close(self) -> None:
+        """Leave one plain file behind: without a log beside it, it can be copied and mounted."""
+        try:
+            if self.error is None:
+                self._db.execute("PRAGMA busy_timeout = 200")
+                self._db.execute("PRAGMA journal_mode = DELETE").fetchall()
+        except sqlite3.Error:  # somebody reads it: the log stays, and is no harm
+            pass
+        finally:
+            self._db.close()
+
+
+# -- rows ---------------------------------------------------------------------------------------
+
+
+def _write(db: sqlite3.Connection, session: int, entries: Iterable[Entry]) -> None:
+    drawn: list[Drawn] = []
+    done: list[Done] = []
+    for entry in entries:
+        if type(entry) is Drawn:
+            drawn.append(_settled_inputs(entry))
+        elif type(entry) is Done:
+            done.append(entry)
+        elif type(entry) is Failed:
+            db.execute(_INSERT_FAILED, (place(session, entry.task), *entry[1:]))
+        elif type(entry) is Statement:
+            db.execute(entry.sql, entry.values)
+    db.executemany(_INSERT_DRAWN, (_drawn_row(session, group) for group in _groups(drawn)))
+    done.sort(key=_start)
+    db.executemany(_INSERT_DONE, (_done_row(session, group) for group in _groups(done)))
+
+
+_INSERT_FAILED = "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_DRAWN = "INSERT INTO draws VALUES (?, ?, ?, ?)"
+_INSERT_DONE = "INSERT INTO pieces VALUES (?, ?, ?, ?)"
+
+
+def _start(entry: Done) -> int:
+    return entry.start
+
+
+def _settled_inputs(entry: Drawn) -> Drawn:
+    """With its inputs pickled, or their ids in their place where they are large."""
+    if entry.payloads is None:
+        return entry
+    pickled = pickle.dumps(entry.payloads, 5)
+    if len(pickled) <= INPUT_BYTES * entry.number:
+        return entry._replace(payloads=None, pickled=pickled)
+    return entry._replace(payloads=None, ids=digests(entry.payloads))
+
+
+def _groups(entries: Sequence[Any]) -> Iterable[list[Any]]:
+    """Neighbours of one kind that become one row."""
+    group: list[Any] = []
+    number = nbytes = 0
+    for entry in entries:
+        if group and not (_joins(group[-1], entry) and number < ROW_TASKS and nbytes < ROW_BYTES):
+            yield group
+            group, number, nbytes = [], 0, 0
+        group.append(entry)
+        number += entry.number
+        nbytes += len((entry.pickled if type(entry) is Drawn else entry.values) or b"")
+    if group:
+        yield group
+
+
+def _joins(before: Any, entry: Any) -> bool:
+    if before.start + before.number != entry.start:
+        return False
+    if type(entry) is Done:
+        # One that is not kept has its row for itself: it is taken away when the task runs again.
+        return before.values is not None and entry.values is not None
+    kinds = (before.pickled is None, before.ids is None)
+    return kinds == (entry.pickled is None, entry.ids is None)
+
+
+def _drawn_row(session: int, group: Sequence[Drawn]) -> tuple[Any, ...]:
+    number = sum(entry.number for entry in group)
+    pickled = [entry.pickled for entry in group if entry.pickled is not None]
+    ids = [entry.ids for entry in group if entry.ids is not None]
+    return (
+        place(session, group[0].start),
+        number,
+        packed(pickled, number) if pickled else None,
+        b"".join(ids) if ids else None,
+    )
+
+
+def _done_row(session: int, group: Sequence[Done]) -> tuple[Any, ...]:
+    number = sum(entry.number for entry in group)
+    values = [entry.values for entry in group if entry.values is not None]
+    marks = [
+        pickle.dumps(tuple(Mark(entry.number, list(entry.timings), entry.attempt, entry.worker)), 5)
+        for entry in group
+    ]
+    return (
+        place(session, group[0].start),
+        number,
+        packed(values, number) if values else None,
+        packed(marks, number),
+    )
