@@ -45,8 +45,10 @@ def command(
     path = find(run).absolute()
     inputs = Failed(path, _wanted(match), quarantined=not failed)
     if inputs.unkept:
-        say(f"piecework: {counted(inputs.unkept, 'input')} too large to be kept in the journal "
-            f"cannot be tried from there. Use: piecework resume {called(path)} --failed")  # fmt: skip
+        say(
+            f"piecework: {counted(inputs.unkept, 'input')} too large to be kept in the journal "
+            f"cannot be tried from there. Use: piecework resume {called(path)} --failed"
+        )
     if not len(inputs):
         say(f"{called(path)}: nothing to try again: "
             f"{'no failure matches' if match is not None else 'no input has failed'}.")  # fmt: skip
