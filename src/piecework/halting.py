@@ -60,7 +60,7 @@ def parse(halt: object) -> Halt | None:
     if isinstance(halt, str):
         when, comma, rest = halt.partition(",")
         why, equals, number = rest.partition("=")
-        if not comma:
+        if not comma and halt.endswith("%"):
             when, why, equals, number = "soon", "fail", "=", halt
         found = _number(number)
         if found and equals and when in ("soon", "now") and why in ("fail", "success", "done"):

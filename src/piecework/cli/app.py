@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
-import traceback
 from typing import Any
 
 import click
 
+from piecework.cli.ends import guarded
 from piecework.cli.text import say
 
-COMMANDS = {"map": "map", "extract": "extract", "doctor": "doctor", "version": "version"}
+COMMANDS = {
+    "exec": "exec",
+    "map": "map",
+    "extract": "extract",
+    "runs": "runs",
+    "show": "show",
+    "results": "results",
+    "resume": "resume",
+    "retry": "retry",
+    "replay": "replay",
+    "cancel": "cancel",
+    "rm": "rm",
+    "doctor": "doctor",
+    "version": "version",
+}
 
 
 class Lazy(click.Group):
@@ -55,11 +67,12 @@ def cli() -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Carry out one command line; every error becomes a message and an exit code."""
-    from piecework.errors import PieceworkError, QueueUnreachable, UsageError
+    return guarded(lambda: _click(arguments))
 
+
+def _click(arguments: list[str] | None) -> Any:
     try:
-        code: Any = cli.main(arguments, prog_name="piecework", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        return cli.main(arguments, prog_name="piecework", standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -69,32 +82,8 @@ def run(arguments: list[str] | None = None) -> int:
         path = error.ctx.command_path if error.ctx else "piecework"
         say(f"{path}: {error.format_message()}\nAll options: {path} --help")
         return 2
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:
         return 130
-    except BrokenPipeError:
-        _silence_stdout()
-        return 141
-    except UsageError as error:
-        return _said(error, 2)
-    except QueueUnreachable as error:
-        return _said(error, 4)
-    except (PieceworkError, click.ClickException) as error:
-        return _said(error, 125)
-    except Exception as error:
-        if os.environ.get("PIECEWORK_DEBUG"):
-            traceback.print_exc()
-        kind = type(error).__name__
-        say(f"piecework: an error of our own, {kind}: {error}. PIECEWORK_DEBUG=1 shows where.")
+    except click.ClickException as error:
+        say(f"piecework: {error}")
         return 125
-
-
-def _silence_stdout() -> None:
-    """Point it at nothing: the interpreter flushes it once more at exit."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
-
-
-def _said(error: Exception, code: int) -> int:
-    say(f"piecework: {error}")
-    return code

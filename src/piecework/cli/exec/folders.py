@@ -6,8 +6,9 @@ DIR/1/ARGUMENT/stdout, stderr, seq         of several sources: DIR/1/ARGUMENT/2/
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Iterable, Sequence
+
+from piecework.cli.output import CannotWrite
 
 NAME_BYTES_MAX = 255  # of one file name, on about every file system
 _ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\_", "\t": "\\t", "\0": "\\0"})
@@ -39,13 +40,18 @@ def _name(argument: str) -> str:
 def keep(
     folder: str,
     sequence: int,
-    stdout: Callable[[BinaryIO], None],
-    stderr: Callable[[BinaryIO], None],
+    stdout: Callable[[], Iterable[bytes]],
+    stderr: Callable[[], Iterable[bytes]],
 ) -> None:
     """Write the three files; `seq` comes last: where it is, the others are whole."""
-    os.makedirs(folder, exist_ok=True)
-    for name, write in (("stdout", stdout), ("stderr", stderr)):
-        with open(os.path.join(folder, name), "wb") as file:
-            write(file)
-    with open(os.path.join(folder, "seq"), "wb") as file:
-        file.write(b"%d" % sequence)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        for name, chunks in (("stdout", stdout), ("stderr", stderr)):
+            with open(os.path.join(folder, name), "wb") as file:
+                file.writelines(chunks())
+        with open(os.path.join(folder, "seq"), "wb") as file:
+            file.write(b"%d" % sequence)
+    except OSError as error:
+        raise CannotWrite(
+            f"cannot write to {folder}: {error.strerror}. Give --results DIR where there is room."
+        ) from None

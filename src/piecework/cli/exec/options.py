@@ -175,10 +175,10 @@ ELSEWHERE = {
 }  # fmt: skip
 
 
-def read(words: Sequence[str], environment: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def read(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The options by their names in the program, and the words that follow them.
 
-    What is not given comes from `PIECEWORK_NAME`, else from DEFAULTS, else is None.
+    What is not given is as in DEFAULTS, else None.
     """
     given: dict[str, Any] = {}
     rest = list(words)
@@ -191,7 +191,7 @@ def read(words: Sequence[str], environment: Mapping[str, str]) -> tuple[dict[str
         else:
             _short(word, rest, given)
     found = {option.dest: None for option in KNOWN.values()}
-    return {**found, **DEFAULTS, **_from(environment), **given}, rest
+    return {**found, **DEFAULTS, **given}, rest
 
 
 def _long(word: str, rest: list[str], given: dict[str, Any]) -> None:
@@ -262,23 +262,23 @@ def _unknown(name: str) -> str:
     return f"no option {name}. {hint or 'All options: piecework exec --help'}"
 
 
-def _from(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Options given as environment variables: --keep-order as PIECEWORK_KEEP_ORDER=1."""
-    given: dict[str, Any] = {}
+def from_environment(environment: Mapping[str, str]) -> list[str]:
+    """Options given as variables, as words: PIECEWORK_KEEP_ORDER=1 is --keep-order."""
+    words: list[str] = []
     names = {name for name in environment if name.startswith("PIECEWORK_")}
-    if not names:
-        return given
-    for option in KNOWN.values():
+    seen = {"help"}
+    for option in KNOWN.values() if names else ():
         name = f"PIECEWORK_{option.dest.upper()}"
-        if name not in names or option.dest == "help":
+        if name not in names or option.dest in seen or option.value is not None:
             continue
-        text = environment[name]
+        seen.add(option.dest)
+        written, text = option.names.split()[-1], environment[name]
+        long = next((one for one in option.names.split() if one.startswith("--")), written)
         if option.metavar:
-            given.pop(option.dest, None)
-            _set(option, name, text, given)
-        elif option.value is None and text.lower() not in ("", "0", "false", "no", "off"):
-            given[option.dest] = True
-    return given
+            words.append(f"{long}={text}")
+        elif text.lower() not in ("", "0", "false", "no", "off"):
+            words.append(long)
+    return words
 
 
 USAGE = """\
