@@ -70,3 +70,16 @@ def explicit_workers(_: int) -> int:
     run = piecework.map(str, range(8), on="processes", workers=3)
     list(run)
     return int(run.summary.on.split()[0])
+
+
+async def double(number: int) -> int:
+    return 2 * number
+
+
+async def waits_for_its_own(executor: piecework.CoroutineExecutor) -> int:
+    """Blocks the event loop that would have to run it."""
+    return next(iter(piecework.map(double, [1], on=executor)))
+
+
+async def awaits_its_own(executor: piecework.CoroutineExecutor) -> list[int]:
+    return [value async for value in piecework.map(double, [1, 2], on=executor)]

@@ -117,6 +117,15 @@ def test_a_map_on_the_threads_that_would_wait_for_it_is_refused() -> None:
         assert list(piecework.map(abs, [-1], on=executor)) == [1]
 
 
+def test_waiting_in_a_coroutine_for_its_own_event_loop_is_refused() -> None:
+    with piecework.CoroutineExecutor(4) as executor:
+        future = executor.submit(nested_tasks.waits_for_its_own, executor)
+        with pytest.raises(UsageError, match="Use await run, or async for"):
+            future.result(PATIENCE)
+        future = executor.submit(nested_tasks.awaits_its_own, executor)
+        assert future.result(PATIENCE) == [2, 4]
+
+
 # -- threads of native libraries ------------------------------------------------------------------
 
 NATIVE = "piecework.map(nested_tasks.native_threads, [0], on='processes', workers={}{})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from piecework.errors import UsageError
 from piecework.executors.base import BatchExecutor
 from piecework.feeder import Feeder
 from piecework.loop import Loop
@@ -61,6 +62,14 @@ class Crew:
             self.inline = cast("InlineExecutor", executor)
         self.on = f"{executor.slots} {executor.name}" if executor.slots > 1 else executor.name
         return worker
+
+    def check_wait(self) -> None:
+        """UsageError where this thread cannot wait: it is the event loop that runs the tasks."""
+        if any(getattr(worker.executor, "inside", False) for worker in self._workers):
+            raise UsageError(
+                "this waits in a coroutine for the event loop that runs it, so for ever. "
+                "Use await run, or async for value in run."
+            )
 
     def work(self) -> bool:
         """Do in the caller what is to be done there; False where there is nothing."""

@@ -184,6 +184,7 @@ class Run(Generic[R]):
         """Turn the loop, or run tasks where they run in the caller, until `ready()`."""
         if ready():
             return
+        self._crew.check_wait()
         self._master.set_awaited(True)
         try:
             while not ready():

@@ -150,7 +150,7 @@ _NO_MEMORY_LIMIT = {
 
 def check_not_its_own(executor: object) -> None:
     """A map on the threads that wait for it would wait for ever once all of them do."""
-    if getattr(executor, "inside", False):
+    if getattr(executor, "inside", False) and getattr(executor, "name", "") == "threads":
         raise UsageError(
             "on= is the executor that runs the calling task: its threads could all end up waiting "
             'for each other. Use on="threads" here, which starts its own, or another executor.'

@@ -129,6 +129,11 @@ class CoroutineExecutor(Executor):
         return self._on.loop
 
     @property
+    def inside(self) -> bool:
+        """True in a coroutine that it runs: who waits there for another one waits for ever."""
+        return self._on.inside
+
+    @property
     def together(self) -> int:
         """How many tasks a batch should have because they run at once, not one after the other."""
         return max(1, self.slots // _BATCHES_AT_ONCE)

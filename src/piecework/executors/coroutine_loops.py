@@ -121,6 +121,10 @@ class OneLoop:
     def busy(self) -> int:
         return min(self.slots, self._open_tasks)
 
+    @property
+    def inside(self) -> bool:
+        return self._events.inside
+
     def prepare(self, fn: Callable[..., Any], star: bool, task_timeout: float | None) -> Call:
         return Call(fn, star, task_timeout or self._task_timeout)
 
@@ -164,6 +168,8 @@ class OneLoop:
 
 class LoopPerProcess:
     """Coroutines in worker processes, an event loop in each."""
+
+    inside = False  # tasks cannot have it
 
     def __init__(
         self,

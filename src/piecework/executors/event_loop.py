@@ -64,6 +64,11 @@ class EventLoop:
     def closed(self) -> bool:
         return bool(self._why_closed)
 
+    @property
+    def inside(self) -> bool:
+        """True in a coroutine that runs on it."""
+        return self._thread is threading.current_thread()
+
     # -- from any thread ----------------------------------------------------------------------
 
     def add(self, work: Work, task_timeout: float | None) -> None:
