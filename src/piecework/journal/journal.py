@@ -16,6 +16,7 @@ kept: a resumed run does that task again, and the new record takes the place of 
 from __future__ import annotations
 
 import pickle
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,6 +27,7 @@ from piecework.journal.directory import forget_cancel, name_of
 from piecework.journal.identity import all_atomic, digests
 from piecework.journal.opening import Opened
 from piecework.journal.recall import Fresh, pickled
+from piecework.journal.store import carry_out
 from piecework.journal.writer import Done, Drawn, Entry, Failed, Statement, Writer
 from piecework.journal.written import Written
 from piecework.run import RunState
@@ -61,6 +63,8 @@ class Journal:
             on_end=self._closed,
         )
         self._started = False
+        self._output = threading.RLock()
+        self._over = False
         self.on_change: Callable[[], object] = lambda: None  # there is room, or it has ended
         self.on_error: Callable[[JournalError], object] = lambda error: None
         self.on_cancel: Callable[[str], object] = lambda how: None  # "stop" or "kill"
@@ -184,9 +188,18 @@ class Journal:
         return self.written.output()
 
     def commit_output(self, path: str, length: int, tail: bytes, indexes: Sequence[int]) -> None:
-        """The results of `indexes` are in the file, which is `length` bytes long with them."""
-        for sql, values in self.written.add(path, length, tail, indexes):
-            self._put(Statement(sql, values), 0)
+        """The results of `indexes` are in the file, which is `length` bytes long with them.
+
+        The last results are read when the run is over, and so written when the journal is closed.
+        """
+        with self._output:
+            statements = list(self.written.add(path, length, tail, indexes))
+            if not self._over:
+                for sql, values in statements:
+                    self._put(Statement(sql, values), 0)
+                return
+        self._writer.join()
+        carry_out(self.path, statements)
 
     def forget_output(self) -> None:
         """Nothing of what was written before counts: the file is written anew."""
@@ -201,6 +214,8 @@ class Journal:
 
     def end(self) -> None:
         """Commit everything, then close; `ended` is True afterwards and `on_change` is called."""
+        with self._output:
+            self._over = True
         state = self._state
         over = state.ended and state.finished and not state.stopped
         complete = over and state.done == state.drawn and not self._unkept

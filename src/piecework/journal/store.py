@@ -8,6 +8,7 @@ import os
 import sqlite3
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,6 +134,24 @@ def begin(path: Path, about: About, killed_with: int | None) -> Begun:
         if db is not None:
             db.close()
         raise refusal(path, error) from error
+
+
+def carry_out(path: Path, statements: Iterable[tuple[str, Sequence[Any]]]) -> None:
+    """Write to a journal that is closed already, in one transaction."""
+    db: sqlite3.Connection | None = None
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        db = sqlite3.connect(uri, uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("BEGIN IMMEDIATE")
+        for sql, values in statements:
+            db.execute(sql, values)
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise refusal(path, error) from error
+    finally:
+        if db is not None:
+            db.close()
 
 
 def refusal(path: Path, error: Exception) -> JournalError:
