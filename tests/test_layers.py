@@ -46,7 +46,7 @@ FLOORS = [
     " cli.keeping cli.stored cli.runs cli.show cli.results cli.resume cli.retry cli.replay cli.cancel"
     " cli.doctor cli.doctor.finding cli.doctor.machine cli.doctor.places cli.doctor.packages"
     " cli.doctor.workers"
-    " cli.rm cli.drive cli.table cli.signals cli.map cli.extract cli.version __main__",
+    " cli.rm cli.drive cli.table cli.signals cli.ending cli.map cli.extract cli.version __main__",
 ]
 FLOOR = {f"piecework.{name}": i for i, names in enumerate(FLOORS) for name in names.split()}
 WHOLE = ("piecework.extract", "piecework.cli")  # one line each in the code map

@@ -36,6 +36,7 @@ class Crew:
         self.why = ""
         self.inline: InlineExecutor | None = None  # tasks run in whoever waits
         self.feeder: Feeder | Recalling | None = None  # inputs are drawn there, too
+        self.on_free: Callable[[], object] = lambda: None
         self.here = False  # the loop, too, is turned by nobody else
         self._tasks = tasks
         self._results = results
@@ -97,5 +98,6 @@ class Crew:
 
     def free(self, *, wait: bool = False) -> None:
         """Shut down what the run started."""
+        self.on_free()
         for executor in self._owned:
             executor.shutdown(wait=wait)

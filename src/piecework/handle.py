@@ -174,6 +174,7 @@ class Run(Generic[R]):
         master = self._master
         if master.unread:
             return True
+        self._reporter.settle()
         error = master.state.error
         if error is not None and not self._told:
             self._told = True
@@ -204,6 +205,7 @@ class Run(Generic[R]):
         """Wait for the end and return the account; raises nothing, and values are dropped."""
         self._drop()
         self._wait(lambda: self._master.finished)
+        self._reporter.settle()
         return self.summary
 
     def _drop(self) -> None:
@@ -309,6 +311,7 @@ class Run(Generic[R]):
             self._drop()
             self._stop(reason, kill=True)
             self._wait(lambda: self._master.finished)
+        self._reporter.settle()
         self._crew.free(wait=True)
 
     def __enter__(self) -> Run[R]:
@@ -327,6 +330,14 @@ class Run(Generic[R]):
         state = self._master.state
         stands = "ended" if self._master.finished else "under way"
         return f"<piecework.Run {stands}: {state.done} done, {len(state.failures)} failed>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """For notebooks: where the run stands, its account once it has ended."""
+        from piecework import notebook, watching
+
+        if self._master.finished:
+            return notebook.account(self.summary)
+        return watching.going(self.progress, self.summary.name or repr(self), [])
 
 
 def _never_started(piece: Piece) -> BaseException:

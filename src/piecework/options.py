@@ -189,9 +189,10 @@ def check_deadline(deadline: object) -> None:
 
 
 def check_progress(progress: object) -> None:
-    if progress is not None and not callable(progress):
+    if progress is not None and not isinstance(progress, bool) and not callable(progress):
         raise UsageError(
-            f"progress is {progress!r}. Give a function that takes a piecework.Progress, or None."
+            f"progress is {progress!r}. Give True for a bar, a function that takes a "
+            "piecework.Progress, or None."
         )
 
 

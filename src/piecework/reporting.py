@@ -12,6 +12,10 @@ from piecework.master import Master
 from piecework.pace import Pace
 from piecework.summary import Progress, Summary
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from piecework.watching import Watcher
+
 INTERVAL_SECONDS = 0.1
 _GROUPS_MAX = 5
 
@@ -25,13 +29,14 @@ class Reporter:
         crew: Crew,
         loop: Loop,
         name: str | None,
-        tell: Callable[[Progress], object] | None,
+        tell: Callable[[Progress], object] | bool | None,
     ) -> None:
         self._master = master
         self._crew = crew
         self._loop = loop
         self._name = name
-        self._tell = tell
+        self._watcher = _watcher(name) if tell is True else None
+        self._tell = self._watcher or (tell if callable(tell) else None)
         self._pace = Pace()
         self._timer: Timer | None = None
 
@@ -51,6 +56,17 @@ class Reporter:
             self._timer.cancel()
         if self._tell is not None:
             self._loop.after(self._call, self.progress())
+            self._loop.after(self.settle)
+
+    def settle(self) -> None:
+        """Whoever waited for the end goes on now: what `progress=True` shows is complete."""
+        if self._watcher is not None and self._master.finished:
+            self._watcher.end(self.progress(), self.summary())
+
+    def leave(self) -> None:
+        """Freed before it has ended: nobody holds the run; nothing of it stays on the screen."""
+        if self._watcher is not None and not self._master.finished:
+            self._watcher.leave()
 
     def _call(self, progress: Progress) -> None:
         """Run the user's function; one that raises is not called again."""
@@ -134,3 +150,9 @@ class Reporter:
     def _seconds(self, now: float) -> float:
         ended = self._master.ended_at
         return (now if ended is None else ended) - self._master.started_at
+
+
+def _watcher(name: str | None) -> Watcher:
+    from piecework.watching import Watcher  # what draws is imported where something is drawn
+
+    return Watcher(name)

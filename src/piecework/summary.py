@@ -150,6 +150,12 @@ class Summary:
     def __str__(self) -> str:
         return "\n".join([*self._head(), *group_lines(self.groups), self.audit])
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """For notebooks."""
+        from piecework import notebook
+
+        return notebook.account(self)
+
     def _head(self) -> Iterable[str]:
         name = f"{self.name}: " if self.name else ""
         line = f"{name}{self.done:,} done in {exact(self.seconds)} ({self.rate:,.0f}/s)"

@@ -110,8 +110,9 @@ class Wiring:
         """Begin, and hand over the Run."""
         master, crew, loop = self._master, self._crew, self._loop
         _feed(self._inputs, master, crew, self._opened)
-        reporter = Reporter(master, crew, loop, name, progress if callable(progress) else None)
+        reporter = Reporter(master, crew, loop, name, progress)
         master.on_stop = crew.stop
+        crew.on_free = reporter.leave
         master.on_finish = partial(_finished, reporter, crew, loop)
         run: Run[Any] = Run(master, crew, loop, reporter)
         _stop_at_exit(run, self._executor.name)
