@@ -13,7 +13,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 
 FLOORS = [
-    "errors losses lean record spin task retry sizes screen wording tail"
+    "errors losses lean bases record spin task retry sizes screen wording tail"
     " codec failures packing shipping byvalue arrival mainspace diagnosis"
     " templates captured commands",
     "batching halting loop states run groups summary delivery measuring trivial pace display notebook watching"
@@ -28,7 +28,7 @@ FLOORS = [
     " executors.thread executors.inline executors.ordered executors.mapping executors.work"
     " executors.coroutine executors.coroutine_child executors.coroutine_slots executors.event_loop"
     " executors.coroutine_calls executors.coroutine_loops"
-    " executors.process executors.engine executors.roster executors.balance executors.watch"
+    " executors.process executors.processes executors.engine executors.roster executors.balance executors.watch"
     " executors.boot executors.deaths executors.results executors.worker_process executors.launcher"
     " executors.spawning"
     " executors.memory_watch executors.hearing executors.printed"

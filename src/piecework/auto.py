@@ -16,13 +16,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from piecework.bases import NamedTuple
 from piecework.measuring import TICK_SECONDS, TICKS_SHARE, Crowding, Sampled, Sampling
 from piecework.task import Report
 from piecework.wording import exact
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from piecework.crew import Crew
     from piecework.executors.base import BatchExecutor
     from piecework.loop import Loop

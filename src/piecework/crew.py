@@ -7,7 +7,6 @@ with another: both lease from the same queue, and the master knows of neither.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
 
 from piecework.errors import UsageError
 from piecework.executors.base import BatchExecutor
@@ -17,7 +16,10 @@ from piecework.queues.base import Queue
 from piecework.task import Batch, Report
 from piecework.worker import Worker
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from piecework.executors.inline import InlineExecutor
     from piecework.journal.source import Recalling
 
@@ -60,7 +62,7 @@ class Crew:
         if owned:
             self._owned.append(executor)
         if executor.name == "inline":
-            self.inline = cast("InlineExecutor", executor)
+            self.inline = executor  # type: ignore[assignment]  # by its name
         self.on = f"{executor.slots} {executor.name}" if executor.slots > 1 else executor.name
         return worker
 

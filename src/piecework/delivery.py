@@ -12,10 +12,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import Any
 
 from piecework.record import record
 from piecework.task import Failure, Report, Result
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @record(slots=True)

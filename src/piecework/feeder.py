@@ -17,7 +17,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, repeat, starmap
-from typing import Any, Protocol
+
+from piecework.bases import Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _SWIFT = (list, tuple, range, dict, set, frozenset, str, bytes, bytearray)
 _SLOW_SECONDS = 0.005  # a draw that takes longer is cut down

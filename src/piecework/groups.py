@@ -9,19 +9,23 @@ left out of the comparison, nothing else is.
 from __future__ import annotations
 
 import os
-import re
-from array import array
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from functools import cache
 
+from piecework.bases import NamedTuple
 from piecework.task import Failure, Result
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+    from array import array
+    from typing import Any
 
 KEPT_MAX = 200  # failures kept whole
 GROUPS_MAX = 500  # beyond that, new messages of a type share one group
 EXAMPLES_MAX = 3  # inputs kept a group
 FIRSTS_MAX = 21  # first failures of a kind kept in the order they came, for whoever watches
 _MESSAGE_MAX = 200
-_NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 
 
 class FailureGroup(NamedTuple):
@@ -52,7 +56,7 @@ class Failures:
     """Every failure of a run. Iterating gives the first ones whole, as Results."""
 
     def __init__(self) -> None:
-        self.indexes: array[int] = array("Q")
+        self.indexes: array[int] | tuple[()] = ()
         self.firsts: tuple[Result, ...] = ()  # of each kind the first one that was not recalled
         self._kept: list[Result] = []
         self._groups: dict[tuple[str, str, str], _Group] = {}
@@ -61,6 +65,10 @@ class Failures:
         """Count a failed result in its group."""
         failure = result.failure
         assert failure is not None
+        if not self.indexes:
+            from array import array  # most runs need neither this nor `re`, at 5 ms together
+
+            self.indexes = array("Q")
         self.indexes.append(result.index)
         if len(self._kept) < KEPT_MAX:
             self._kept.append(result)
@@ -77,7 +85,7 @@ class Failures:
         message = failure.message.split("\n", 1)[0]
         folded = _without_input(message, input)[:_MESSAGE_MAX]
         message = message[:_MESSAGE_MAX]
-        key = (failure.type, _NUMBERS.sub("#", folded), failure.where)
+        key = (failure.type, _numbers().sub("#", folded), failure.where)
         group = self._groups.get(key)
         if group is None and len(self._groups) >= GROUPS_MAX:
             message = folded = "(other messages)"
@@ -107,6 +115,13 @@ class Failures:
 
     def __len__(self) -> int:
         return len(self.indexes)
+
+
+@cache
+def _numbers() -> re.Pattern[str]:
+    import re
+
+    return re.compile(r"0x[0-9a-fA-F]+|\d+")
 
 
 def _without_input(message: str, input: Any) -> str:

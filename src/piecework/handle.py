@@ -15,8 +15,8 @@ from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from itertools import chain
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from piecework.bases import Generic, TypeVar
 from piecework.crew import Crew
 from piecework.delivery import Piece
 from piecework.errors import PieceworkError, UsageError
@@ -28,7 +28,10 @@ from piecework.reporting import Reporter
 from piecework.summary import Progress, Summary
 from piecework.task import Failure, Result
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from piecework.journal.journal import Journal
 
 R = TypeVar("R")

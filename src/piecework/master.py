@@ -20,7 +20,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from piecework.batching import Sizer, size_of
 from piecework.delivery import Piece, Unread
@@ -31,7 +30,10 @@ from piecework.queues.base import Queue
 from piecework.run import CANCELLED_FAILURE, RunState
 from piecework.task import Batch, Report
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from piecework.journal.journal import Journal
     from piecework.journal.recall import Fresh, Known
     from piecework.journal.source import Recalling

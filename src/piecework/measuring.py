@@ -9,7 +9,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+
+from piecework.bases import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 TICK_SECONDS = 0.0003  # a thread that wakes as often as it can, undisturbed
 TICKS_SHARE = 0.3  # of the ticks that were possible: more means that it was let to run

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from piecework.delivery import Piece, cut, each_seconds, inputs_of
 from piecework.errors import PieceworkError, RunHalted
@@ -39,6 +38,10 @@ from piecework.retry import Retry
 from piecework.states import CANCELLED, DONE, FAILED, PENDING, QUARANTINED, RUNNING, States
 from piecework.summary import Timings
 from piecework.task import Failure, Report, Result
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @record(slots=True)

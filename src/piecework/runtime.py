@@ -14,21 +14,23 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from piecework import options
+from piecework.bases import NamedTuple, TypeVar
 from piecework.errors import UsageError
 from piecework.executors import share
 from piecework.executors.cores import cores
 from piecework.retry import Backoff, Retry
 from piecework.trivial import is_trivial
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
+    from typing import Any
 
     from piecework.auto import Choice
     from piecework.executors.base import BatchExecutor
-    from piecework.executors.process import ProcessExecutor
+    from piecework.executors.processes import Processes
     from piecework.handle import Run
     from piecework.journal.opening import Opened
     from piecework.summary import Progress
@@ -202,9 +204,8 @@ def _prepared(
         if asked.max_memory is None:
             return executor.prepare(fn, task_timeout=asked.task_timeout)
         # Of all executors only worker processes can keep it: options has seen to that.
-        return cast("ProcessExecutor", executor).prepare(
-            fn, task_timeout=asked.task_timeout, max_memory=asked.max_memory
-        )
+        processes: Processes = executor  # type: ignore[assignment]
+        return processes.prepare(fn, task_timeout=asked.task_timeout, max_memory=asked.max_memory)
     except BaseException:
         if owned:
             executor.shutdown(wait=False)
@@ -228,6 +229,6 @@ def _executor(way: str, asked: _Asked) -> BatchExecutor:
         from piecework.executors.command import CommandExecutor
 
         return CommandExecutor(asked.workers)
-    from piecework.executors.process import ProcessExecutor
+    from piecework.executors.processes import Processes
 
-    return ProcessExecutor(asked.workers, asked.mp_context, threads=asked.threads)
+    return Processes(asked.workers, asked.mp_context, threads=asked.threads)

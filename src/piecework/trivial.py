@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _HARMLESS = (
     "CACHE RESUME NOP COPY SWAP POP_TOP PUSH_NULL EXTENDED_ARG "

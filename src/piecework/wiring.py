@@ -10,7 +10,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from piecework import auto
 from piecework.batching import Sizer
@@ -28,7 +27,10 @@ from piecework.retry import Retry
 from piecework.run import RunState
 from piecework.task import Batch, Report
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from piecework.executors.base import BatchExecutor
     from piecework.journal.journal import Journal
     from piecework.journal.opening import Opened

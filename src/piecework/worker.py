@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from piecework.executors.base import BatchExecutor
 from piecework.loop import Loop
 from piecework.queues.base import Lease, Queue
 from piecework.task import Batch, Report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 POLL_SECONDS = 0.01
 

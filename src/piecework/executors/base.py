@@ -14,10 +14,14 @@ over a batch and is told of stretches of it. The promise, which every implementa
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
 
+from piecework.bases import Protocol
 from piecework.loop import Loop
 from piecework.task import Batch, Report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class BatchExecutor(Protocol):

@@ -23,6 +23,7 @@ from piecework.executors.balance import Balancer
 from piecework.executors.boot import Boot
 from piecework.executors.cores import part
 from piecework.executors.deaths import Deaths
+from piecework.executors.hearing import Hearing
 from piecework.executors.launcher import Launcher
 from piecework.executors.results import decode, deliver
 from piecework.executors.roster import Roster
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from piecework.executors.future import TaskFuture
-from piecework.executors.hearing import Hearing
 
 FRAME_SECONDS = 0.004  # single calls travel together up to about this much work
 FRAME_CALLS = 256

@@ -14,7 +14,8 @@ Nothing here blocks unless a timeout is given. A control loop asks to be told wi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+
+from piecework.bases import Protocol, TypeVar
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -12,7 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+
+from piecework.bases import Generic, TypeVar
 
 T = TypeVar("T")
 
