@@ -16,7 +16,8 @@ FLOORS = [
     "errors losses lean bases record spin task retry sizes screen wording tail"
     " codec failures packing shipping byvalue arrival mainspace diagnosis"
     " templates captured commands",
-    "batching halting loop states run groups summary delivery measuring trivial pace display notebook watching"
+    "batching halting loop states run groups summary delivery measuring trivial"
+    " pace display notebook watching"
     " queues queues.base executors executors.base executors.slot executors.channel executors.cores"
     " executors.share executors.cgroup executors.blas executors.memory"
     " executors.blame executors.outbox executors.shared executors.slot_thread"

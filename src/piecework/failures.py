@@ -33,7 +33,7 @@ class RemoteTraceback(Exception):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.text = text
+        self.text = self.tb = text  # `tb` is what multiprocessing calls it
 
     def __str__(self) -> str:
         return f'\n"""\n{self.text.rstrip()}\n"""'
@@ -66,6 +66,14 @@ def failure_from(exc: BaseException, *, cause: Cause = "exception") -> Failure:
         pickled=pickled,
         bases=bases,
     )
+
+
+def with_output(failure: Failure, output: str) -> Failure:
+    """The same failure with what its task printed last."""
+    if not output:
+        return failure
+    fields = {name: getattr(failure, name) for name in Failure.__slots__}
+    return Failure(**{**fields, "output": output})
 
 
 def _message(exc: BaseException) -> str:

@@ -13,7 +13,7 @@ import sys
 from _thread import start_new_thread
 
 from piecework import codec, mainspace
-from piecework.executors import channel, share, shared
+from piecework.executors import channel, logs, printing, share, shared
 from piecework.executors.slot_thread import Channel, SlotThread, die, listen
 from piecework.failures import failure_from
 from piecework.lean import pickle, signal, socket, suppress
@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 def main(fds: list[int], inherited: tuple[Any, Any] | None = None) -> None:
     """Run the worker on its descriptors: memory, control, then a channel for each slot."""
-    memory_fd, control_fd, first_fd, *others = fds
+    fds = [_clear_of_streams(fd) for fd in fds]
+    memory_fd, out_fd, err_fd, control_fd, first_fd, *others = fds
     for fd in fds:
         os.set_inheritable(fd, False)
     signal.signal(signal.SIGINT, lambda *_: None)  # the master decides when to stop
     for name in ("SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     memory = shared.Memory(memory_fd)
+    printer = printing.install((out_fd, err_fd), memory.output())
     control = socket.socket(fileno=control_fd)
     lines = [Channel(0, socket.socket(fileno=first_fd), memory)]
     setup = _receive_setup(lines[0])
@@ -43,6 +45,8 @@ def main(fds: list[int], inherited: tuple[Any, Any] | None = None) -> None:
 
         spawning.received = others[channels:]
     _become_worker(setup, forked=inherited is not None)
+    logs.prepare(printer, setup["levels"], forked=inherited is not None)
+    printer.serve(0, lines[0].words)
     try:
         _initialize(setup, inherited)
     except BaseException as error:
@@ -81,6 +85,18 @@ def _started(slots: list[SlotThread]) -> list[Any]:
         thread.start()
         threads.append(thread)
     return threads
+
+
+def _clear_of_streams(fd: int) -> int:
+    """The same with a number that is not 0, 1 or 2, which a master may have had closed."""
+    clear = fd
+    low = []
+    while clear < 3:
+        low.append(clear)
+        clear = os.dup(clear)
+    for number in low:
+        os.close(number)
+    return clear
 
 
 def _receive_setup(line: Channel) -> dict[str, Any]:

@@ -79,16 +79,17 @@ class Engine:
         launcher = Launcher(
             self.loop, method, initializer, initargs, self._on_process, boot, booted, each
         )
+        self._hearing = Hearing(self.loop, one_slot=threads == 1 and not coroutines)
         self.roster = Roster(
             self.loop,
             launcher,
+            self._hearing,
             self._on_line,
             max_workers=workers,
             threads=threads,
             coroutines=coroutines,
             tasks_per_worker=tasks_per_worker,
         )
-        self._hearing = Hearing(self.loop, one_slot=threads == 1 and not coroutines)
         self._balancer = Balancer(self.loop, self.roster, self._took_back)
         self._watch = Watch(self.loop, self.roster, forked=method == "fork")
         self._deaths = Deaths(coroutines=bool(coroutines), oom_kills=oom_kills)

@@ -10,6 +10,7 @@ from piecework import codec
 from piecework.executors import supervisor
 from piecework.executors.blas import limits
 from piecework.executors.boot import Boot
+from piecework.executors.logs import levels
 from piecework.executors.supervisor import MESSAGE
 from piecework.executors.worker_process import WorkerProcess
 from piecework.lean import pickle, send_fds, signal, socket, suppress
@@ -69,6 +70,7 @@ class Launcher:
         setup: dict[str, Any] = {"coroutines": coroutines, "initializer": None}
         setup["inherited"] = len(self._inherited)
         setup["share"] = self._share
+        setup["levels"] = levels()
         setup["limits"] = limits(os.environ, self._share[0])
         if self._method != "fork":
             setup.update(

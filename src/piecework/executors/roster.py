@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from piecework.executors import channel
+from piecework.executors.hearing import Hearing
 from piecework.executors.launcher import Launcher
 from piecework.executors.worker_process import Line, WorkerProcess
 from piecework.lean import signal, suppress
@@ -23,6 +24,7 @@ class Roster:
         self,
         loop: Loop,
         launcher: Launcher,
+        hearing: Hearing,
         on_line: Callable[[Line], None],
         *,
         max_workers: int,
@@ -37,6 +39,7 @@ class Roster:
         self.tasks_per_worker = tasks_per_worker
         self._loop = loop
         self._launcher = launcher
+        self._hearing = hearing
         self._on_line = on_line
         self._numbers = 0
 
@@ -130,11 +133,13 @@ class Roster:
         worker = WorkerProcess(self._numbers, self._loop, self.threads)
         self.workers[worker.number] = worker
         worker.watch(self._on_line)
+        self._hearing.listen(worker)
         worker.lines[0].post(channel.SETUP, self._launcher.setup(self.coroutines))
         try:
             self._launcher.start(worker)
         except OSError:
             del self.workers[worker.number]
+            self._hearing.died(worker)
             worker.close()
             raise
         return worker

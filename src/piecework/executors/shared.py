@@ -3,8 +3,9 @@
 One anonymous file (a memfd on Linux, an unlinked temporary file elsewhere), mapped by both sides:
 nothing has a name, so nothing can be left behind.
 
-    page 0            words of the slots (see slot.py)
-    page 1, page 2    block flags of the two arenas: 1 in use, 0 free again
+    page 0 to 3       words of the slots (see slot.py)
+    page 4, page 5    block flags of the two arenas: 1 in use, 0 free again
+    page 6            words about output (see printing.py)
     ARENA ...         arguments, then results: sparse, only what is used takes memory
 
 A sender copies a large buffer into a block of its arena, once; the receiver uses it in place.
@@ -31,6 +32,7 @@ ARGUMENTS, RESULTS = 0, 1
 ARENA_BYTES = 512 << 20 if sys.maxsize > 2**32 else 64 << 20
 """What an arena holds at most: past that, buffers travel on the channel."""
 BLOCKS_MAX = 64
+_WORDS, _FLAGS, _OUTPUT, _PAGES = 0, 4, 6, 7
 _ARENA_START = 1 << 20
 _BYTES = _ARENA_START + 2 * ARENA_BYTES
 
@@ -63,7 +65,7 @@ class Memory:
         except (OSError, ValueError, MemoryError):
             if not owner:
                 raise
-            size = 3 * PAGE
+            size = _PAGES * PAGE
             os.ftruncate(fd, size)
             self.map = mmap.mmap(fd, size)
         self._arenas = size == _BYTES
@@ -71,16 +73,23 @@ class Memory:
         self._views: list[memoryview] = []
 
     def words(self, place: int, count: int) -> memoryview:
-        return self._view(0).cast("Q")[place : place + count]
+        return self._view(_WORDS, _FLAGS).cast("Q")[place : place + count]
+
+    def output(self) -> memoryview:
+        """The words about what the worker prints."""
+        return self._view(_OUTPUT, _OUTPUT + 1).cast("Q")
 
     def writer(self, side: int) -> ArenaWriter | None:
-        return ArenaWriter(self.map, self._view(1 + side), side) if self._arenas else None
+        return ArenaWriter(self.map, self._flags(side), side) if self._arenas else None
 
     def reader(self, side: int) -> ArenaReader:
-        return ArenaReader(self.map, self._view(1 + side))
+        return ArenaReader(self.map, self._flags(side))
 
-    def _view(self, page: int) -> memoryview:
-        view = memoryview(self.map)[page * PAGE : (page + 1) * PAGE]
+    def _flags(self, side: int) -> memoryview:
+        return self._view(_FLAGS + side, _FLAGS + side + 1)
+
+    def _view(self, page: int, end: int) -> memoryview:
+        view = memoryview(self.map)[page * PAGE : end * PAGE]
         self._views.append(view)
         return view
 

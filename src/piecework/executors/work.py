@@ -27,7 +27,17 @@ class Call:
     `seconds` is the mean duration of its tasks as learnt so far; None while nothing is known.
     """
 
-    __slots__ = ("__weakref__", "cancelled", "data", "id", "limit", "memory", "seconds", "star")
+    __slots__ = (
+        "__weakref__",
+        "cancelled",
+        "data",
+        "id",
+        "label",
+        "limit",
+        "memory",
+        "seconds",
+        "star",
+    )
 
     def __init__(
         self,
@@ -44,6 +54,7 @@ class Call:
         self.memory = memory  # bytes
         self.seconds: float | None = None
         self.cancelled = False
+        self.label: str | None = None  # of the run, to mark what its tasks print
 
     def learn(self, count: int, seconds: float) -> None:
         mean = seconds / count

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from piecework.executors import channel, shared
+from piecework.executors.printed import Printed
 from piecework.executors.slot import CHECKED, CLAIMED, CURRENT, SKIP_FROM, SKIP_TO, WORDS
 from piecework.executors.work import Call, Sent, Stretch, Work
 from piecework.lean import pickle, socket, suppress
@@ -261,6 +262,7 @@ class WorkerProcess:
         self.lines: list[Line] = []
         self.events: dict[int, int] = {}
         self.on_ready: dict[int, Callable[[int], None]] = {}
+        self.printed = Printed(self)
         self.theirs = [pairs[0][1], *(pair[1] for pair in pairs[1:])]
         for index, (ours, _) in enumerate(pairs[1:]):
             ours.setblocking(False)
@@ -269,12 +271,13 @@ class WorkerProcess:
     @property
     def descriptors(self) -> list[int]:
         """What the worker is started with; `started` closes our copies."""
-        return [self._memory_fd, *(sock.fileno() for sock in self.theirs)]
+        return [self._memory_fd, *self.printed.theirs, *(sock.fileno() for sock in self.theirs)]
 
     def started(self) -> None:
         for sock in self.theirs:
             sock.close()
         self.theirs = []
+        self.printed.started()
 
     @property
     def name(self) -> str:
@@ -329,6 +332,7 @@ class WorkerProcess:
         for line in self.lines:
             self.close_line(line)
             line.words.release()
+        self.printed.words.release()
         self.on_ready.clear()  # no cycle: what is left goes now, not with the next collection
         self.memory.close()
         self.started()

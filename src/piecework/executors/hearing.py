@@ -1,0 +1,141 @@
+"""Who listens to the worker processes of one executor: reads their pipes, hands on whole lines.
+
+    pipe readable, or a result comes ──▶ Printed.read ──▶ console ── full? ──▶ hold: nobody prints
+                                                             └─ room again ──▶ go on
+
+While the console is full the workers' prints wait and the pipes are not read, so output that
+nobody takes stops those who print and grows nowhere. Results are read all the same: whoever does
+not print goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from piecework.executors.printing import HOLD
+from piecework.loop import READ, Loop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from piecework.executors.printed import Printed
+    from piecework.executors.results import Outcome
+    from piecework.executors.work import Work
+    from piecework.executors.worker_process import Line, WorkerProcess
+
+LEFT_OVER_MAX = 32  # pipes of dead workers that something they had started may still write to
+
+
+class Hearing:
+    """All methods with the loop's lock held."""
+
+    def __init__(self, loop: Loop, *, one_slot: bool) -> None:
+        self.held = False
+        self._loop = loop
+        self._one_slot = one_slot
+        self._tagged = False
+        self._open: list[Printed] = []
+        self._left_over: list[Printed] = []
+
+    def tag(self) -> None:
+        """The executor runs a map: what no task has printed is marked with its worker."""
+        if not self._tagged:
+            self._tagged = True
+            for printed in self._open:
+                printed.tagged = True
+
+    def listen(self, worker: WorkerProcess) -> None:
+        """A worker has been made; from here on its pipes are read."""
+        printed = worker.printed
+        printed.tagged, printed.one_slot = self._tagged, self._one_slot
+        self._open.append(printed)
+        if self.held:
+            printed.words[HOLD] = 1
+        else:
+            self._register(printed)
+
+    def _register(self, printed: Printed) -> None:
+        for fd in printed.fds:
+            if fd >= 0:
+                self._loop.register(fd, READ, partial(self._on_readable, printed))
+
+    def _on_readable(self, printed: Printed, _events: int) -> None:
+        printed.read()
+        self._hand_on(printed)
+
+    def results_came(self, line: Line, outcome: Outcome) -> None:
+        """Before a result is handed on: what its task has printed."""
+        printed = line.worker.printed
+        if printed.behind or outcome.failures:
+            printed.read()
+        if printed.active:
+            printed.settle(line, outcome)
+        if printed.said or printed.ended:
+            self._hand_on(printed)
+
+    def died(self, worker: WorkerProcess) -> dict[tuple[Work, int], str]:
+        """What the tasks of a dead worker have printed last, by work and position."""
+        printed = worker.printed
+        words = printed.last_words()
+        self._hand_on(printed)
+        self._open.remove(printed)
+        if max(printed.fds) >= 0:  # something that it has started lives on
+            self._left_over.append(printed)
+            if len(self._left_over) > LEFT_OVER_MAX:
+                self._close(self._left_over.pop(0))
+        return words
+
+    def _close(self, printed: Printed) -> None:
+        printed.ended += [fd for fd in printed.fds if fd >= 0]
+        printed.fds = [-1, -1]
+        self._hand_on(printed)
+
+    def _hand_on(self, printed: Printed) -> None:
+        while printed.ended:
+            fd = printed.ended.pop()
+            if not self.held:
+                self._loop.unregister(fd)
+            os.close(fd)
+        said, printed.said = printed.said, []
+        if not said:
+            return
+        from piecework.console import CONSOLE
+
+        for kind, item in said:
+            if kind == "log":
+                CONSOLE.log(*item)
+            else:
+                CONSOLE.put(kind, item)
+        if CONSOLE.full and not self.held:
+            self._hold()
+            CONSOLE.when_room(partial(self._loop.call_soon, self._go_on))
+
+    def _hold(self) -> None:
+        self.held = True
+        for printed in self._open:
+            printed.words[HOLD] = 1
+        for printed in self._open + self._left_over:
+            for fd in printed.fds:
+                if fd >= 0:
+                    self._loop.unregister(fd)
+
+    def _go_on(self) -> None:
+        if not self.held or self._loop.closed:
+            return
+        self.held = False
+        for printed in self._open:
+            printed.words[HOLD] = 0
+        for printed in self._open + self._left_over:
+            self._register(printed)
+
+    def close(self) -> None:
+        """The executor has ended: what is left over has nobody to speak to."""
+        for printed in self._left_over:
+            printed.read()
+            self._close(printed)
+        self._left_over.clear()
+
+    def forked(self) -> None:
+        """In a forked child: the pipes are the parent's."""
+        for printed in self._open + self._left_over:
+            printed.forget()
