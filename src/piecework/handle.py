@@ -181,6 +181,7 @@ class Run(Generic[R]):
         error = master.state.error
         if error is not None and not self._told:
             self._told = True
+            self._say_how_to_go_on(error)
             raise error
         return False
 
@@ -196,8 +197,9 @@ class Run(Generic[R]):
                     continue
                 if not self._loop.drive(lambda: ready() or self._crew.has_work) and not ready():
                     raise PieceworkError("the executor was closed while the run went on")
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             self._stop("interrupted", kill=True)
+            self._say_how_to_go_on(error)
             raise
         finally:
             self._master.set_awaited(False)
@@ -327,7 +329,21 @@ class Run(Generic[R]):
         traceback: TracebackType | None,
     ) -> None:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        if error is not None and interrupted:
+            self._say_how_to_go_on(error)
         self._close("interrupted" if interrupted else "cancelled")
+
+    def _say_how_to_go_on(self, error: BaseException) -> None:
+        """As a note of what ends the run early: nothing that is done has to be done again."""
+        journal = self._master.journal
+        if journal is None:
+            return
+        note = (
+            f"What is done is kept in {journal.path}. The same call with resume=True goes on where "
+            f"this one ended; `piecework show {journal.name}` says where that is."
+        )
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
 
     def __repr__(self) -> str:
         state = self._master.state

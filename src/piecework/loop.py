@@ -14,7 +14,8 @@ Rules:
 2. What users may see (callbacks of futures) goes through `after` and runs without the lock.
 3. A callback may be called when there is nothing to read (two threads saw the same event).
 4. Signal handlers of the main thread are held back while it drives and run between two turns:
-   a KeyboardInterrupt can never tear the state in the middle of a change.
+   a KeyboardInterrupt can never tear the state in the middle of a change. A second signal of the
+   same kind breaks into a callback of users that takes its time: only there it tears nothing.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ class Timer:
 class _HeldSignals:
     """Holds back the Python signal handlers of the main thread while it drives the loop."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
         self._saved: dict[int, Any] = {}
         self._handlers: dict[int, Any] = {}
         self.arrived: list[tuple[int, FrameType | None]] = []
@@ -87,8 +88,12 @@ class _HeldSignals:
                 signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._loop.telling and any(number == before for before, _ in self.arrived):
+            self._loop.broke_in = True
+            self._handlers[number](number, frame)
+            return
         self.arrived.append((number, frame))
-        self._wake()
+        self._loop.wake()
 
     def release(self) -> None:
         """Put the handlers back, all of them, although one that is back may raise already."""
@@ -130,7 +135,7 @@ class _Entered:
 
     def __enter__(self) -> None:
         if threading.get_ident() == _main_ident:
-            self._held = _HeldSignals(self._loop.wake)
+            self._held = _HeldSignals(self._loop)
             try:
                 self._held.hold()
             except BaseException:
@@ -182,6 +187,8 @@ class Loop:
         self._others = 0  # threads that wait while another one drives
         self._awake = False  # a wake-up is on its way: no second one is needed
         self.depth = 0  # of `entered`, in the thread that has the lock
+        self.broke_in = False  # a signal handler ran, and may have raised, in a callback of users
+        self._in_after = False  # of the main thread
         self.turner = 0  # thread that runs callbacks now: it needs no wake-up
         self._thread: threading.Thread | None = None
         self._thread_until = _FOREVER  # when the background thread wakes by itself
@@ -251,7 +258,7 @@ class Loop:
         if threading.get_ident() != _main_ident:
             return self._drive(done, until, None)
         while True:
-            held = _HeldSignals(self.wake)
+            held = _HeldSignals(self)
             try:
                 held.hold()
                 over = self._drive(done, until, held.arrived)
@@ -346,16 +353,31 @@ class Loop:
 
     def run_after(self) -> None:
         """Run what waits for the lock to be released: only without the lock."""
+        if not self._after:
+            return
+        main = threading.get_ident() == _main_ident
         while self._after:
             try:
                 fn, args = self._after.popleft()
             except IndexError:  # another thread took it
                 break
+            self._in_after = self._in_after or main
             try:
                 fn(*args)
             except BaseException:  # of the user: the next ones are waited for all the same
+                if main and self.broke_in:  # the first such signal is raised when all is told
+                    self.broke_in = False
+                    continue
                 error = sys.exc_info()
                 threading.excepthook(threading.ExceptHookArgs((*error, threading.current_thread())))
+            finally:
+                if main:
+                    self._in_after = False
+
+    @property
+    def telling(self) -> bool:
+        """Whether the main thread runs what `after` was asked for, and holds nothing."""
+        return self._in_after and not self.depth and self.turner != _main_ident
 
     def _wait_seconds(self, longest: float) -> float | None:
         if self._soon or self._after:
