@@ -7,10 +7,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+import piecework
 
 HEAD = """
 import itertools, os, sys, time
@@ -220,3 +224,67 @@ def test_a_reader_of_stdin_may_exit_while_it_waits_for_a_line(scripts: list[Scri
     finally:
         os.close(write)
         process.kill()
+
+
+def test_a_second_ctrl_c_breaks_into_a_callback_that_takes_its_time(scripts: list[Script]) -> None:
+    script = Script(
+        """
+        def slow(future):
+            print("ready", flush=True)
+            try:
+                time.sleep(60)
+            finally:
+                print("left", flush=True)
+
+        with piecework.ProcessExecutor(1) as executor:
+            future = executor.submit(short, 1)
+            future.add_done_callback(slow)
+            try:
+                executor.submit(time.sleep, 60).result()
+            except KeyboardInterrupt:
+                print("interrupted", flush=True)
+                executor.kill_workers()
+        """,
+        "processes",
+    )
+    scripts.append(script)
+    script.wait_ready()
+    script.interrupt()
+    with pytest.raises(subprocess.TimeoutExpired):  # the first one waits for it
+        script.process.wait(0.5)
+    script.interrupt()
+    code, out, err = script.end()
+    assert (code, out, err) == (0, "left\ninterrupted\n", "")
+    assert script.left() == []
+
+
+@pytest.mark.parametrize("on", WAYS)
+def test_ctrl_c_says_how_to_go_on_where_there_is_a_journal(
+    on: str, scripts: list[Script], tmp_path: Path
+) -> None:
+    path = tmp_path / "kept.journal"
+    script = Script(
+        f"for v in piecework.map(short, inputs(), on=on, journal={str(path)!r}): pass", on
+    )
+    scripts.append(script)
+    script.wait_ready()
+    script.interrupt()
+    code, _, err = script.end()
+    assert code in (130, -signal.SIGINT)
+    assert f"What is done is kept in {path}" in err
+    assert "resume=True" in err
+    assert script.left() == []
+
+
+def test_a_deadline_says_how_to_go_on_where_there_is_a_journal(tmp_path: Path) -> None:
+    path = tmp_path / "kept.journal"
+    run = piecework.map(str, waits(), on="threads", deadline=0.2, journal=path)
+    with pytest.raises(piecework.DeadlineExceeded) as caught:
+        list(run)
+    run.close()
+    assert "resume=True" in caught.value.__notes__[0]
+
+
+def waits() -> Iterator[int]:
+    yield from range(3)
+    threading.Event().wait(1.0)
