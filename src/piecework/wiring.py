@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from piecework import auto
 from piecework.batching import Sizer
 from piecework.crew import Crew
 from piecework.errors import DeadlineExceeded
@@ -31,9 +30,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from piecework import auto
     from piecework.executors.base import BatchExecutor
+    from piecework.journal.again import Again
     from piecework.journal.journal import Journal
     from piecework.journal.opening import Opened
+    from piecework.journal.recall import Recall
     from piecework.summary import Progress
 
 
@@ -92,7 +94,9 @@ class Wiring:
         limited: bool,
     ) -> None:
         """The executor works off the first tasks; what they tell decides who does the rest."""
-        prober = auto.Prober(
+        from piecework.auto import Prober  # most runs have been told where to run
+
+        prober = Prober(
             self._master,
             self._crew,
             self._loop,
@@ -145,9 +149,14 @@ def _keep(opened: Opened, master: Master, inputs: Iterable[Any]) -> Journal:
 def _feed(inputs: Iterable[Any], master: Master, crew: Crew, opened: Opened | None) -> None:
     """Give the master its source: the loop draws by itself only what cannot block."""
     if opened is not None and (opened.recall is not None or opened.key is not None):
+        from piecework.journal.again import Failed
         from piecework.journal.source import Recalling
 
-        master.source = master.recalling = Recalling(inputs, opened.recall, opened.key, master.soon)
+        recall: Recall | Again | None = opened.recall
+        if isinstance(inputs, Failed) and recall is not None and master.journal is not None:
+            recall.close()
+            recall = inputs.again(master.journal, opened.begun.session)
+        master.source = master.recalling = Recalling(inputs, recall, opened.key, master.soon)
         if not crew.here:
             master.recalling.start()
         else:

@@ -12,7 +12,6 @@ import shlex
 import signal
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from piecework.cli import text
 from piecework.cli.ending import DEADLINE, GRACE_SECONDS, KILL_SECONDS, PIPE_CLOSED
@@ -20,7 +19,10 @@ from piecework.cli.output import CannotWrite, Output
 from piecework.cli.signals import Signals
 from piecework.errors import PieceworkError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from piecework import Result, Run
     from piecework.display import Watch
     from piecework.extract import Account

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from piecework.cli import text
 from piecework.display import Bar, Body, Lines, Quiet, Watch
 from piecework.screen import STDERR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from piecework import Result
     from piecework.cli.output import Output

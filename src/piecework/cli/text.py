@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from piecework.screen import STDERR
 from piecework.wording import shown
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from piecework.summary import Progress, Summary
 
 __all__ = ["as_dict", "say", "shown", "summary_dict"]
