@@ -59,4 +59,7 @@ def command(
     def closing(summary: Summary) -> None:
         drive.account(summary, as_json, account)
 
-    return drive.drive(begin, write, out, display(progress, out), closing, ordered=True)
+    return drive.drive(
+        begin, write, out, display(progress, out), closing,
+        ordered=True, grace=options["grace"], deadline=options["deadline"],
+    )  # fmt: skip

@@ -18,6 +18,7 @@ from piecework.journal import directory
 
 if TYPE_CHECKING:
     from piecework import Run
+    from piecework.journal.again import Failed
 
 
 class Again(NamedTuple):
@@ -25,12 +26,16 @@ class Again(NamedTuple):
 
     path: Path
     resume: bool | str
-    inputs: Iterable[Any] | None = None  # of `retry`: instead of those that the command names
+    inputs: Failed | None = None  # of `retry`: instead of those that the command names
 
     @property
     def name(self) -> str:
         """What people call the run."""
         return called(self.path)
+
+    def index_of(self, index: int) -> int:
+        """The index in the run of a result of this session."""
+        return index if self.inputs is None else self.inputs.index_of(index)
 
 
 class Kept(NamedTuple):
@@ -48,10 +53,6 @@ class Kept(NamedTuple):
         """
         try:
             return start(journal=self.journal, resume=self.resume, name=self.name)
-        except UsageError as error:  # until map() takes it
-            if "not in this version" not in str(error):
-                raise
-            return start(journal=False, resume=False, name=self.name)
         except JournalError as error:
             if self.asked:
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,7 @@ def command(
     fn = resolve(target)
     context = click.get_current_context()
     again = context.find_object(Again)
+    drawn: Iterable[Any]
     if again is not None and again.inputs is not None:
         drawn = again.inputs
     else:
@@ -91,9 +92,13 @@ def command(
         drive.account(summary, as_json)
 
     def write(result: Result) -> None:
-        out.write(line(result, parse), result.index)
+        index = result.index if again is None else again.index_of(result.index)
+        out.write(line(result, parse, index), result.index)
 
-    return drive.drive(begin, write, out, display(progress, out), closing, ordered=keep_order)
+    return drive.drive(
+        begin, write, out, display(progress, out), closing,
+        ordered=keep_order, grace=options["grace"], deadline=options["deadline"],
+    )  # fmt: skip
 
 
 def _is_coroutine(fn: Any) -> bool:
@@ -107,13 +112,13 @@ def _label(target: str) -> str:
     return target.rpartition(":")[2]
 
 
-def line(result: Result, parse: bool = False) -> bytes:
+def line(result: Result, parse: bool = False, index: int | None = None) -> bytes:
     """One result as a line of JSON; the value was made JSON by the worker."""
     from piecework.cli import values
 
     given = result.input
     shown = given.encode() if parse and _is_json(given) else values.encode(given)
-    head = b'{"index":%d,"input":%s,"ok":' % (result.index, shown)
+    head = b'{"index":%d,"input":%s,"ok":' % (result.index if index is None else index, shown)
     if result.ok:
         return b'%strue,"value":%s}\n' % (head, result.value)
     return b'%sfalse,"failure":%s}\n' % (head, values.encode(failure(result)))

@@ -130,6 +130,8 @@ _RUNNING = [
     click.option("--retry-delay", type=duration, default="0.5s", show_default=True,
                  help="Wait before the first retry; doubled for each one after."),
     click.option("--deadline", type=duration, help="End the whole run after this long; exit 124."),
+    click.option("--grace", type=duration, default="10s", show_default=True,
+                 help="How long what runs may go on after Ctrl-C, SIGTERM or the deadline."),
     click.option("--halt", type=limit, help="Stop when so many failed: 100 or 5%; exit 3."),
     click.option("--batch-size", type=click.IntRange(min=1), metavar="N",
                  help="Tasks a worker is handed at once. [default: measured]"),

@@ -23,6 +23,7 @@ from typing import Any
 
 from piecework.delivery import Piece
 from piecework.errors import JournalError
+from piecework.journal.again import done_at, failed_at
 from piecework.journal.directory import forget_cancel, name_of
 from piecework.journal.identity import all_atomic, digests
 from piecework.journal.opening import Opened
@@ -31,6 +32,7 @@ from piecework.journal.store import carry_out
 from piecework.journal.writer import Done, Drawn, Entry, Failed, Statement, Writer
 from piecework.journal.written import Written
 from piecework.run import RunState
+from piecework.task import Failure
 
 _ENTRY_BYTES = 200  # what an entry takes beside what is pickled in it
 
@@ -50,6 +52,8 @@ class Journal:
         self._lock = opened.lock
         self._state = state
         self._handed_out = 0
+        self._places: dict[int, int] = {}  # index -> the place of its record, old and new
+        self._before: tuple[str, int | None, int, int] | None = None  # see `try_again`
         self._replaces: dict[int, int] = {}  # index -> the place of the record it replaces
         self._unkept = 0
         self._writer = Writer(
@@ -71,6 +75,11 @@ class Journal:
 
     # -- the master's side --------------------------------------------------------------------
 
+    def try_again(self, why: str, inputs: int | None, drawn: int, others: int) -> None:
+        """This session tries only what failed. How the run stood: why the session before ended, how
+        many inputs there are, how many it drew, and how many failed ones are left out now."""
+        self._before = why, inputs, drawn, others
+
     def start(self) -> None:
         self._started = True
         self._writer.start()
@@ -89,8 +98,14 @@ class Journal:
     def drew(self, indexes: range, payloads: list[Any], known: Fresh | None) -> None:
         """These are handed out now: a kill from here on may have run them."""
         count = len(indexes)
+        if known is not None and known.in_place:
+            for position, at in known.instead.items():
+                self._places[indexes.start + position] = at
+                self.written.keep_place(indexes.start + position, at)
         self._handed_out += count
         self._lock.note(self._handed_out)
+        if known is not None and known.in_place:
+            return  # its place says what was handed out there
         if known is None or known.ids is None:
             self._put(Drawn(indexes.start, count, payloads, None, None), 64 * count)
         else:
@@ -104,6 +119,9 @@ class Journal:
         """Record what of a piece is settled for good."""
         if piece.recalled:
             return
+        if self._places:
+            self._settled_in_place(piece)
+            return
         if self._replaces:
             self._replace(piece)
         if not piece.failures:
@@ -114,6 +132,22 @@ class Journal:
                 self._done(part)
             elif part.failures[0].cause != "cancelled" and part.start not in self._state.unfinal:
                 self._fail(part)
+
+    def _settled_in_place(self, piece: Piece) -> None:
+        """Of a session that tries again what failed: every task has its place already."""
+        for part in piece.split():
+            for position in range(len(part)):
+                one = part.part(position, position + 1) if len(part) > 1 else part
+                failure = part.failures.get(position)
+                if failure is None:
+                    statements = done_at(self._places.pop(one.start), one, _pickled_value(one))
+                elif failure.cause == "cancelled" or one.start in self._state.unfinal:
+                    continue
+                else:
+                    statements = failed_at(self._places.pop(one.start), self._failure(one, failure))
+                for sql, values in statements:
+                    nbytes = sum(len(v) for v in values if isinstance(v, bytes))
+                    self._put(Statement(sql, values), nbytes)
 
     def _done(self, piece: Piece) -> None:
         try:
@@ -146,10 +180,13 @@ class Journal:
         self._put(entry, len(values or b"") + 48 * len(piece.timings))
 
     def _fail(self, piece: Piece) -> None:
-        failure = piece.failures[0]
+        entry = self._failure(piece, piece.failures[0])
+        self._put(entry, len(entry.failure) + len(entry.input or b""))
+
+    def _failure(self, piece: Piece, failure: Failure) -> Failed:
         state = "quarantined" if piece.start in self._state.in_quarantine else "failed"
         seconds = sum(took for _, took in piece.timings)
-        entry = Failed(
+        return Failed(
             piece.start,
             state,
             piece.attempt,
@@ -161,7 +198,6 @@ class Journal:
             pickle.dumps(failure, 5),
             _pickled_input(piece.inputs),
         )
-        self._put(entry, len(entry.failure) + len(entry.input or b""))
 
     def _replace(self, piece: Piece) -> None:
         """What was recorded of these tasks goes in the transaction that records them anew."""
@@ -219,7 +255,11 @@ class Journal:
         state = self._state
         over = state.ended and state.finished and not state.stopped
         complete = over and state.done == state.drawn and not self._unkept
-        values = {"why": state.stopped or ("" if over else "cancelled"), "complete": complete}
+        why = state.stopped or ("" if over else "cancelled")
+        if self._before is not None:  # that what failed is done now does not end the run
+            why, others = why or self._before[0], self._before[3]
+            complete = complete and not why and not others
+        values = {"why": why, "complete": complete}
         if not self._started:
             self.start()
         self._writer.end(values)
@@ -244,9 +284,12 @@ class Journal:
 
     def _counts(self) -> dict[str, Any]:
         state = self._state
+        total, drawn = state.total, state.drawn
+        if self._before is not None:
+            total, drawn = self._before[1:3]
         return {
-            "inputs": state.total,
-            "drawn": state.drawn,
+            "inputs": total,
+            "drawn": drawn,
             "fresh": self._handed_out,
             "done": state.done,
             "failed": state.failed,
@@ -264,6 +307,13 @@ _FORGET = (
     "DELETE FROM failures WHERE place = ?",
     "DELETE FROM pieces WHERE place = ? AND vals IS NULL",
 )
+
+
+def _pickled_value(piece: Piece) -> bytes | None:
+    try:
+        return pickle.dumps(piece.values, 5)
+    except Exception:  # done, and not kept
+        return None
 
 
 def _pickled_input(inputs: Sequence[Any]) -> bytes | None:

@@ -36,6 +36,7 @@ class Fresh(NamedTuple):
     ids: bytes | None
     pickled: bytes | None
     instead: dict[int, int]  # position -> the place of the record that a new one replaces
+    in_place: bool = False  # the new record has that place too
 
 
 class Known(NamedTuple):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from piecework.feeder import Feeder, Swift, is_swift
+from piecework.journal.again import Again
 from piecework.journal.identity import digests
 from piecework.journal.recall import Fresh, Known, Recall, Segment, pickled
 from piecework.journal.rows import ID_BYTES
@@ -28,7 +29,7 @@ class Recalling:
     def __init__(
         self,
         inputs: Iterable[Any],
-        recall: Recall | None,
+        recall: Recall | Again | None,
         key: Callable[[Any], object] | None,
         tell: Callable[[], object],
     ) -> None:
@@ -222,7 +223,8 @@ def _split(fresh: Fresh, number: int) -> tuple[Fresh, Fresh]:
     ids, cut = fresh.ids, number * ID_BYTES
     head, tail = fresh.inputs[:number], fresh.inputs[number:]
     if ids is None:
-        return Fresh(head, None, None, heads), Fresh(tail, None, None, tails)
+        in_place = fresh.in_place
+        return Fresh(head, None, None, heads, in_place), Fresh(tail, None, None, tails, in_place)
     return (
         Fresh(head, ids[:cut], pickled(head), heads),
         Fresh(tail, ids[cut:], pickled(tail), tails),

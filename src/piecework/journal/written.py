@@ -51,6 +51,11 @@ class Written:
             with self._lock:
                 insort(self._recalled, [piece.start, piece.start + count, piece.place, count])
 
+    def keep_place(self, index: int, at: int) -> None:
+        """The result of this index will have a place of its own."""
+        with self._lock:
+            insort(self._recalled, [index, index + 1, at, 1])
+
     def has(self, index: int) -> bool:
         """Whether this result is in the file already."""
         with self._lock:
