@@ -12,7 +12,9 @@ deadline: the run stops itself; LEAVE after the grace, for threads cannot be end
 
 from __future__ import annotations
 
-STOP, KILL, LEAVE, EXIT = "stop", "kill", "leave", "exit"
+import math
+
+STOP, KILL, LEAVE, EXIT = STEPS = ("stop", "kill", "leave", "exit")
 
 GRACE_SECONDS = 10.0  # for what runs to be finished; --grace
 KILL_SECONDS = 2.0  # for what was killed to be gone
@@ -30,11 +32,10 @@ class Ending:
         self.number = 0  # of the signal that ends the run
         self.cause = ""  # signal, lost or deadline: the first of them
         self._grace = grace
-        self._plan: list[tuple[float, str]] = []
-        self._done: set[str] = set()
+        self._plan: dict[str, float] = {}  # what is still to be done, and when
+        self._taken = 0  # how many of STEPS are done, or too late
         if deadline is not None:
-            leave = deadline + grace
-            self._plan = [(leave, LEAVE), (leave + EXIT_SECONDS, EXIT)]
+            self._leave(deadline + grace)
 
     def signalled(self, number: int, now: float) -> None:
         """SIGINT, SIGTERM or SIGHUP came: the first in good order, any further one at once."""
@@ -42,42 +43,46 @@ class Ending:
         self.number = self.number or number
         self.cause = self.cause or "signal"
         if again:
-            self._leave(now, now)
+            self._at(KILL, now)
+            self._leave(now)
             return
-        self._plan = [(now, STOP)]
-        self._leave(now + self._grace, now + self._grace + KILL_SECONDS)
+        self._at(STOP, now)
+        self._at(KILL, now + self._grace)
+        self._leave(now + self._grace + KILL_SECONDS)
 
     def lost(self, now: float) -> None:
         """Nobody takes the results any more: what still runs is for nothing."""
         if not self.cause:
             self.cause = "lost"
-            self._leave(now, now + LOST_SECONDS)
+            self._at(KILL, now)
+            self._leave(now + LOST_SECONDS)
 
-    def _leave(self, kill: float, leave: float) -> None:
-        plan = [(kill, KILL), (leave, LEAVE), (leave + EXIT_SECONDS, EXIT)]
-        sooner = {step: when for when, step in self._plan}
-        plan = [(min(when, sooner.get(step, when)), step) for when, step in plan]
-        self._plan = [(when, step) for when, step in self._plan if step == STOP] + plan
+    def _leave(self, when: float) -> None:
+        self._at(LEAVE, when)
+        self._at(EXIT, when + EXIT_SECONDS)
+
+    def _at(self, step: str, when: float) -> None:
+        if STEPS.index(step) >= self._taken:
+            self._plan[step] = min(when, self._plan.get(step, when))
 
     def due(self, now: float) -> list[str]:
         """What is to be done by now."""
-        found = []
-        for when, step in self._plan:
-            if when <= now and step not in self._done:
-                self._done.add(step)
-                found.append(step)
+        found = [step for step in STEPS if self._plan.get(step, math.inf) <= now]
+        if found:
+            self._taken = STEPS.index(found[-1]) + 1
+            self._plan = {s: at for s, at in self._plan.items() if STEPS.index(s) >= self._taken}
         if LEAVE in found and not self.cause:
             self.cause = "deadline"
         return found
 
     def next(self) -> float | None:
         """When something is due."""
-        return min((when for when, step in self._plan if step not in self._done), default=None)
+        return min(self._plan.values(), default=None)
 
     def over(self) -> None:
         """The run has ended. Unless it was told to, nothing is left to do."""
         left = EXIT if self.cause else ""
-        self._plan = [(when, step) for when, step in self._plan if step == left]
+        self._plan = {step: when for step, when in self._plan.items() if step == left}
 
     @property
     def code(self) -> int:
