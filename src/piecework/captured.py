@@ -249,9 +249,12 @@ def _output(data: bytes, size: int, keep_bytes: int) -> Output:
 
 
 def _fresh_path() -> str:
-    from tempfile import gettempdir  # costs 5 ms, which runs that print little do not pay
+    folder = os.environ.get("TMPDIR") or "/tmp"  # what tempfile, 9 ms to import, would say first
+    if not (os.path.isabs(folder) and os.access(folder, os.W_OK | os.X_OK)):
+        from tempfile import gettempdir
 
-    return os.path.join(gettempdir(), f"piecework-{os.getpid()}-{os.urandom(6).hex()}")
+        folder = gettempdir()
+    return os.path.join(folder, f"piecework-{os.getpid()}-{os.urandom(6).hex()}")
 
 
 def _remove(path: str, pid: int) -> None:

@@ -15,7 +15,6 @@ Braces that are none of these, as in `awk '{print $1}'`, are left alone.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 
 from piecework.errors import UsageError
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 KINDS = ("", ".", "/", "//", "/.", "#", "%")
-_PLACEHOLDER = re.compile(r"\{(-?[1-9]\d*)?(//|/\.|/|\.|#|%)?\}")
-_RESEMBLING = re.compile(r"\{-?\d*[./#%]*\}")  # what nobody writes who means anything else
+_INSIDE = frozenset("-0123456789./#%")  # nobody writes {these} who means anything else
 _WAY_OUT = (
     "The placeholders are {} {.} {/} {//} {/.} {#} {%}, and {1} {2.} {-1/} ... where an input has "
     "several parts"
@@ -192,36 +190,44 @@ class _Fields:
                 raise UsageError(f"no placeholder {name!r} to be written {mark!r}. {_WAY_OUT}.")
         self._renamed = {mark: usual[name] for name, mark in marks.items()}
         self._gone = {name for name, mark in marks.items() if mark != name}
-        longest_first = sorted(self._renamed, key=len, reverse=True)
-        spelled = [re.escape(mark) for mark in longest_first]
-        self._pattern = re.compile("|".join([*spelled, _RESEMBLING.pattern]))
+        self._longest_first = sorted(self._renamed, key=len, reverse=True)
 
     def parts(self, word: str) -> Word:
         parts: list[str | Field] = []
-        end = 0
-        for found in self._pattern.finditer(word):
-            field = self._field(found.group())
+        end = at = 0
+        while at < len(word):
+            text = self._mark_at(word, at)
+            field = self._field(text) if text else None
             if field is None:
+                at += 1
                 continue
-            if end < found.start():
-                parts.append(word[end : found.start()])
+            if end < at:
+                parts.append(word[end:at])
             parts.append(field)
-            end = found.end()
+            end = at = at + len(text)
         if end < len(word) or not parts:
             parts.append(word[end:])
         return tuple(parts)
+
+    def _mark_at(self, word: str, at: int) -> str:
+        """What is written there, should it be a placeholder; else nothing."""
+        for mark in self._longest_first:
+            if word.startswith(mark, at):
+                return mark
+        end = word.find("}", at) if word[at] == "{" else -1
+        return word[at : end + 1] if end > 0 and _INSIDE.issuperset(word[at + 1 : end]) else ""
 
     def _field(self, text: str) -> Field | None:
         if text in self._renamed:
             return Field(self._renamed[text])
         if text in self._gone:
             return None  # it is written otherwise here, so this is plain text
-        found = _PLACEHOLDER.fullmatch(text)
-        column = int(found[1]) if found and found[1] else 0
-        kind = (found[2] or "") if found else ""
-        if found is None or (column and kind in ("#", "%")):
+        kind = text[1:-1].lstrip("-0123456789")
+        number = text[1 : len(text) - 1 - len(kind)]
+        whole = number.removeprefix("-").isdigit() and number.removeprefix("-")[0] != "0"
+        if kind not in KINDS or (number and (not whole or kind in ("#", "%"))):
             raise UsageError(f"no placeholder {text}. {_WAY_OUT}.")
-        return Field(kind, column)
+        return Field(kind, int(number or 0))
 
 
 def columns_of(payload: Any) -> tuple[str, ...]:
@@ -248,12 +254,13 @@ def _text(value: Any) -> str:
 
 def quoted(word: str) -> str:
     """The word as a shell reads it back."""
-    if word and not _UNSAFE.search(word):
+    if word and _PLAIN.issuperset(word):
         return word
     return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
-_UNSAFE = re.compile(r"[^\w@%+=:,./-]", re.ASCII)
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_PLAIN = frozenset(_LETTERS + _LETTERS.upper() + "0123456789_@%+=:,./-")
 
 
 def _cut(path: str, kind: str) -> str:
@@ -336,7 +343,7 @@ def _shown(field: Field, values: list[str]) -> str:
     if field.kind in ("#", "%"):
         return values[0]
     if field.quote == '"':
-        return re.sub(r'([$`"\\])', r"\\\1", " ".join(values))
+        return "".join(f"\\{c}" if c in '$`"\\' else c for c in " ".join(values))
     if field.quote == "'":
         return " ".join(values).replace("'", "'\"'\"'")
     return " ".join(map(quoted, values))

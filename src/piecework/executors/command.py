@@ -47,9 +47,16 @@ class Watcher:
     """What a watcher may have: told what happens, in the control loop, so it must not wait."""
 
     def started(
-        self, index: int, attempt: int, slot: int, pid: int, words: list[str], at: float
+        self,
+        index: int,
+        attempt: int,
+        slot: int,
+        pid: int,
+        words: list[str],
+        at: float,
+        payload: Any,
     ) -> object:
-        """A command was started, at these seconds since 1970."""
+        """A command was started for this input, at these seconds since 1970."""
 
     def output(self, index: int, stream: int, data: bytes) -> object:
         """It printed whole lines on stream 1 or 2 (one longer than 1 MB comes in parts)."""
@@ -261,8 +268,15 @@ class CommandExecutor:
         self._running[slot] = child
         self._ends.started(child)
         if self._watcher is not None and hasattr(self._watcher, "started"):
+            payload = work.batch.payloads[position]
             self._watcher.started(
-                child.index, work.batch.attempt, slot, child.pid, child.words, child.started
+                child.index,
+                work.batch.attempt,
+                slot,
+                child.pid,
+                child.words,
+                child.started,
+                payload,
             )
         return True
 
@@ -291,27 +305,36 @@ class CommandExecutor:
         del self._running[child.slot]
         self._ends.forget(child)
         heapq.heappush(self._free, child.slot)
-        work = child.work
         if child.why == "back":
-            work.waiting.appendleft(child.position)
-            work.repeats[child.position] = work.repeats.get(child.position, 0) + 1
-            if work not in self._open:
-                self._open.appendleft(work)
+            self._take_back(child)
         else:
-            result = result_of(child)
-            failure = self._verdicts.failure_of(child, result)
-            self._finished(child, result, failure)
-            work.tell(
-                child.position,
-                result if failure is None else None,
-                failure,
-                f"command {child.pid}",
-                child.seconds,
-                nbytes=result.out.in_memory + result.err.in_memory,
-                cpu=result.cpu_seconds,
-            )
-        self._check_over(work)
+            # The next one first: while it starts on another core, this one is told of.
+            self._fill()
+            self._tell(child)
+        self._check_over(child.work)
         self._soon()
+
+    def _take_back(self, child: Child) -> None:
+        work = child.work
+        work.waiting.appendleft(child.position)
+        work.repeats[child.position] = work.repeats.get(child.position, 0) + 1
+        if work not in self._open:
+            self._open.appendleft(work)
+
+    def _tell(self, child: Child) -> None:
+        """Report what came of it."""
+        result = result_of(child)
+        failure = self._verdicts.failure_of(child, result)
+        self._finished(child, result, failure)
+        child.work.tell(
+            child.position,
+            result if failure is None else None,
+            failure,
+            f"command {child.pid}",
+            child.seconds,
+            nbytes=result.out.in_memory + result.err.in_memory,
+            cpu=result.cpu_seconds,
+        )
 
     def _finished(
         self, child: Child, result: CommandResult | None, failure: Failure | None
@@ -343,6 +366,7 @@ class CommandExecutor:
         for child in list(self._running.values()):
             child.why = child.why or "cancelled"
             child.ended = True
+            child.hush()
             child.end()
             heapq.heappush(self._free, child.slot)
             child.work.tell(child.position, None, failure, f"command {child.pid}")

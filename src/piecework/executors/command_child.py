@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +30,16 @@ READ_SIZE = 1 << 16
 _READS = 16  # then others have their turn
 _LARGE_PIPE = 1 << 20  # for what prints much: fewer turns
 _SET_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)
+_PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
+_our_peak = 0
+
+
+def _floor(told: int) -> int:
+    """Our own peak, which only grows: looked up again where what we knew is less than `told`."""
+    global _our_peak
+    if told > _our_peak:
+        _our_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return _our_peak
 
 
 class Stream:
@@ -46,7 +57,7 @@ class Stream:
         self._child = child
         self._sink = sink
         self._pass_on = pass_on
-        self._lines = Lines()
+        self._lines = None if pass_on is None else Lines()
         self._large = False
         self.fd = fd
         os.set_blocking(fd, False)
@@ -82,8 +93,8 @@ class Stream:
                 f"it printed more than {self._child.output_max:,} bytes and was ended. "
                 "Have it write to a file, or raise output_max"
             )
-        elif self._pass_on is not None and (whole := self._lines.add(data)):
-            self._pass_on(whole)
+        elif self._lines is not None and (whole := self._lines.add(data)):
+            self._pass_on(whole)  # type: ignore[misc]  # there is one where there are lines
 
     def _enlarge(self) -> None:
         if not self._large and _SET_SIZE is not None:
@@ -96,8 +107,12 @@ class Stream:
         if self.fd >= 0:
             self._child.fan.close(self.fd)
             self.fd = -1
-            if self._pass_on is not None and (rest := self._lines.rest()):
-                self._pass_on(rest)
+            if self._lines is not None and (rest := self._lines.rest()):
+                self._pass_on(rest)  # type: ignore[misc]
+
+    def hush(self) -> None:
+        """Pass nothing on any more."""
+        self._lines = None
 
 
 class Child:
@@ -113,7 +128,6 @@ class Child:
         "err",
         "exited",
         "fan",
-        "floor",
         "kill_at",
         "limit",
         "out",
@@ -134,8 +148,6 @@ class Child:
         "words",
         "work",
     )
-
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes that the kernel counts memory in
 
     def __init__(self, work: Work, position: int, slot: int, fan: Fan) -> None:
         self.work = work
@@ -162,7 +174,6 @@ class Child:
         self.began = time.perf_counter()
         self.seconds = 0.0
         self.peak = 0  # bytes, as seen while it ran
-        self.floor = 0  # a lower peak than this is not told from ours
         self.fan = fan
         self._unfed: memoryview | None = None
 
@@ -218,6 +229,11 @@ class Child:
     def silent(self) -> bool:
         """Nothing will be printed any more, as far as it is listened to."""
         return all(stream.fd < 0 for stream in self.streams)
+
+    def hush(self) -> None:
+        """Pass nothing on: who listens has failed."""
+        for stream in self.streams:
+            stream.hush()
 
     def deaf(self) -> None:
         """Listen no longer, whoever still holds the pipes."""
@@ -284,8 +300,8 @@ class Child:
     @property
     def peak_memory(self) -> int | None:
         """Bytes. What the kernel tells begins with our own size, for it began as a copy of us."""
-        told = self.usage.ru_maxrss * self.unit if self.usage is not None else 0
-        return max(told if told > self.floor else 0, self.peak) or None
+        told = self.usage.ru_maxrss if self.usage is not None else 0
+        return max(told * _PEAK_UNIT if told > _floor(told) else 0, self.peak) or None
 
     def look(self) -> None:
         """Note how large it is, while it runs."""

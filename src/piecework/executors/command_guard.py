@@ -48,6 +48,7 @@ rm -rf -- "$2"
 )
 _SWEEP = "cd /; " + _KILL_TOKEN + 'sweep "$1"'
 _SHELL = "/bin/sh"
+_LOWEST = 4
 _LINE = 8  # bytes: seven digits and a newline, written in one store
 _EMPTY = int.from_bytes(b"      0\n", sys.byteorder)
 
@@ -113,12 +114,13 @@ def sweep(token: str) -> int | None:
 
 
 def high(fds: Iterable[int]) -> list[int]:
-    """The same descriptors, none below 10: so that none is in the way of those a child gets."""
+    """The same descriptors, none below 4: so that none is in the way of those a child gets."""
     found = []
     for fd in fds:
-        found.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) if fd < 10 else fd)
-        if fd < 10:
-            os.close(fd)
+        if fd < _LOWEST:
+            low, fd = fd, fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LOWEST)
+            os.close(low)
+        found.append(fd)
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -60,7 +59,6 @@ class Starter:
         theirs: list[int] = []
         try:
             self._open_pipes(bool(data), ours, theirs)
-            child.floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * child.unit
             child.pid = spawn(program, child.words, call.env, command.cwd, theirs)
         except BaseException:
             for fd in ours:
