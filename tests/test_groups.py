@@ -44,5 +44,9 @@ def test_numbers_make_no_difference() -> None:
     assert grouped((1, "at 0x7f00 after 3 s"), (2, "at 0x8f11 after 14 s"))[0][0] == 2
 
 
+def test_a_short_number_and_a_long_one_are_one_group() -> None:
+    assert grouped(("7", "bad 7"), ("107", "bad 107"), ("17", "bad 17")) == [(3, "bad …")]
+
+
 def test_a_short_input_folds_nothing() -> None:
     assert grouped(("ab", "table ab"), ("cd", "table cd")) == [(1, "table ab"), (1, "table cd")]

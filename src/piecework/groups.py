@@ -85,7 +85,8 @@ class Failures:
         message = failure.message.split("\n", 1)[0]
         folded = _without_input(message, input)[:_MESSAGE_MAX]
         message = message[:_MESSAGE_MAX]
-        key = (failure.type, _numbers().sub("#", folded), failure.where)
+        # A short number is not replaced by `…`: it may mean anything, and is a number anyway.
+        key = (failure.type, _numbers().sub("#", folded.replace("…", "#")), failure.where)
         group = self._groups.get(key)
         if group is None and len(self._groups) >= GROUPS_MAX:
             message = folded = "(other messages)"
@@ -93,7 +94,9 @@ class Failures:
             group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = _Group(failure.type, message, folded, key[2])
-        group.varied = group.varied or message != group.message
+        if message != group.message:
+            group.varied = True
+            group.folded = max(group.folded, folded, key=_folds)
         return group
 
     def groups(self, most: int | None = None) -> list[FailureGroup]:
@@ -122,6 +125,10 @@ def _numbers() -> re.Pattern[str]:
     import re
 
     return re.compile(r"0x[0-9a-fA-F]+|\d+")
+
+
+def _folds(message: str) -> int:
+    return message.count("…")
 
 
 def _without_input(message: str, input: Any) -> str:
