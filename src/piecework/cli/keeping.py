@@ -19,6 +19,10 @@ from piecework.journal import directory
 if TYPE_CHECKING:
     from piecework import Run
     from piecework.journal.again import Failed
+    from piecework.journal.reader import Session
+
+
+BEGIN = ("map", "exec")  # the commands that begin a run
 
 
 class Again(NamedTuple):
@@ -62,6 +66,22 @@ class Kept(NamedTuple):
                 "--no-journal does not even try."
             )
             return start(journal=False, resume=False, name=self.name)
+
+
+class Stored(NamedTuple):
+    """The command line that began a run, and where."""
+
+    words: tuple[str, ...]  # from the name of the command on
+    cwd: str
+
+    @classmethod
+    def of(cls, sessions: Sequence[Session]) -> Stored | None:
+        """The newest one; None where the run was begun from Python."""
+        for session in reversed(sessions):
+            words = session.argv[1:]
+            if words and words[0] in BEGIN and _is_ours(session.argv[0]):
+                return cls(words, session.cwd)
+        return None
 
 
 def keep(
@@ -110,6 +130,13 @@ def same_words(words: Iterable[str]) -> list[str]:
     return [word for word in words if word != "--resume" and not word.startswith("--resume=")]
 
 
+def _is_ours(program: str) -> bool:
+    place, name = os.path.split(program)
+    return name in ("piecework", "pw", "pw.exe", "piecework.exe") or (
+        name == "__main__.py" and os.path.basename(place) == "piecework"
+    )
+
+
 def _check(name: str | None, resume: bool | str, journal: str | None, no_journal: bool) -> None:
     if journal is not None and name is not None:
         raise UsageError("--journal FILE and --name NAME both. Give one of them.")
@@ -128,7 +155,6 @@ def _taken(path: Path, *, by_name: bool) -> str:
 
 def _same_command(words: Sequence[str]) -> Path | None:
     """The newest run in the default directory that was begun with these words, in this place."""
-    from piecework.cli.stored import Stored
     from piecework.journal.reader import Reader
 
     wanted, here = same_words(words), os.getcwd()

@@ -15,7 +15,7 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from piecework.cli.stored import Stored
+    from piecework.cli.keeping import Stored
     from piecework.task import Result
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -37,7 +37,8 @@ def command(run: str, index: int, debug: bool, as_json: bool) -> int:
       piecework replay last 13
       piecework replay last 13 --pdb
     """
-    from piecework.cli.stored import Stored, find
+    from piecework.cli.keeping import Stored
+    from piecework.cli.stored import find
     from piecework.journal.reader import Reader
 
     path = find(run)
@@ -84,11 +85,12 @@ def _function(path: Path, stored: Stored | None, function: str) -> Callable[[Any
     """The user's function, taking the input as the journal has it."""
     from piecework.cli import values
     from piecework.cli.keeping import called
+    from piecework.cli.stored import options_of
     from piecework.cli.target import resolve
     from piecework.errors import UsageError
 
     if stored is not None:
-        options = stored.options()
+        options = options_of(stored)
         fn = resolve(options["target"])
         if options["kind"] == "json":
             return lambda text: fn(values.decode(text))

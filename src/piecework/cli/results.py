@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from piecework.cli.stored import Stored
+    from piecework.cli.keeping import Stored
     from piecework.task import Result
 
 
@@ -36,8 +36,9 @@ def command(run: str, output: str | None, which: str | None, as_json: bool) -> i
       piecework results last -o all.jsonl
     """
     from piecework.cli import values
+    from piecework.cli.keeping import Stored
     from piecework.cli.output import Output
-    from piecework.cli.stored import Stored, find
+    from piecework.cli.stored import find
     from piecework.cli.text import say
     from piecework.journal.reader import Reader
     from piecework.wording import counted
@@ -69,8 +70,9 @@ def _line(stored: Stored | None) -> Callable[[Result], bytes]:
 
         return executing.line
     from piecework.cli import map as mapping
+    from piecework.cli.stored import options_of
 
-    parse = stored.options()["kind"] == "json"
+    parse = options_of(stored)["kind"] == "json"
     return lambda result: mapping.line(_of_map(result), parse)
 
 

@@ -53,9 +53,8 @@ class Account:
     """What the journal of a run says."""
 
     def __init__(self, reader: Reader, slowest: int) -> None:
-        from piecework.cli.keeping import called
+        from piecework.cli.keeping import Stored, called
         from piecework.cli.runs import left, state
-        from piecework.cli.stored import Stored
 
         self.name = called(reader.path)
         self.path = str(reader.path.absolute())

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from piecework.cli.keeping import Again, called
+from piecework.cli.keeping import Again, Stored, called
 from piecework.errors import UsageError
 from piecework.journal import directory
 
 if TYPE_CHECKING:
-    from piecework.journal.reader import Reader, Session
+    from piecework.journal.reader import Reader
 
-BEGIN = ("map", "exec")  # the commands that begin a run
 _LISTED = 5
 
 
@@ -50,33 +47,11 @@ def _not_found(word: str, alike: list[str], names: list[str]) -> str:
     return f'no run "{word}". {did_you_mean(word, names) or see}'
 
 
-class Stored(NamedTuple):
-    """The command line that began a run, and where."""
+def options_of(stored: Stored) -> dict[str, Any]:
+    """What the words of a `map` say, by the names of its options."""
+    from piecework.cli.map import command
 
-    words: tuple[str, ...]  # from the name of the command on
-    cwd: str
-
-    @classmethod
-    def of(cls, sessions: Sequence[Session]) -> Stored | None:
-        """The newest one; None where the run was begun from Python."""
-        for session in reversed(sessions):
-            words = session.argv[1:]
-            if words and words[0] in BEGIN and _is_ours(session.argv[0]):
-                return cls(words, session.cwd)
-        return None
-
-    def options(self) -> dict[str, Any]:
-        """What the words of a `map` say, by the names of its options."""
-        from piecework.cli.map import command
-
-        return command.make_context("map", list(self.words[1:]), resilient_parsing=True).params
-
-
-def _is_ours(program: str) -> bool:
-    place, name = os.path.split(program)
-    return name in ("piecework", "pw", "pw.exe", "piecework.exe") or (
-        name == "__main__.py" and os.path.basename(place) == "piecework"
-    )
+    return command.make_context("map", list(stored.words[1:]), resilient_parsing=True).params
 
 
 def carry_out_again(again: Again, overriding: dict[str, Any]) -> int:
@@ -131,9 +106,3 @@ def python_way(path: Path) -> str:
     name = called(path)
     place = f"journal={name!r}" if os.sep in name else f"name={name!r}"
     return f"piecework.map(fn, inputs, {place}, resume=True)"
-
-
-def go_where_it_was(cwd: str) -> None:
-    """Find modules as the run found them."""
-    if cwd not in sys.path:
-        sys.path.insert(0, cwd)
