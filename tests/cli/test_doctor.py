@@ -195,7 +195,7 @@ def test_a_function_that_workers_can_have(module: str, name: str, says: str) -> 
 
 
 def test_what_cannot_be_sent_is_named_by_its_path(module: str) -> None:
-    finding = wrong("Holder", doctor(f"{module}:holder"))
+    finding = wrong("holder", doctor(f"{module}:holder"))
     assert "guard" in finding["text"]
     assert "lock" in finding["fix"].lower()
 

@@ -51,7 +51,7 @@ def _findings(target: str | None) -> Iterator[Finding]:
     yield from packages.findings()
     yield from workers.findings()
     if fn is not None:
-        yield from workers.shipped(fn)
+        yield from workers.shipped(fn, str(target).rpartition(":")[2])
 
 
 def _closing(wrong: int, count: int) -> str:

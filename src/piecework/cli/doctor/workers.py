@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import inspect
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from piecework import codec
 from piecework.cli.doctor.finding import Finding, note, ok, wrong
@@ -18,6 +17,7 @@ from piecework.options import is_coroutine_function
 from piecework.sizes import size_text
 from piecework.wording import exact, one_line
 
+T = TypeVar("T")
 PATIENCE = 60.0  # seconds for a worker
 SLOW_LOAD = 1.0
 LARGE = 10 << 20
@@ -26,7 +26,6 @@ LARGE = 10 << 20
 class Loaded(NamedTuple):
     """What a worker says of a function that it has loaded."""
 
-    name: str
     seconds: float
     error: str
 
@@ -40,9 +39,7 @@ def findings() -> Iterator[Finding]:
     )
     started = time.perf_counter()
     try:
-        with ProcessExecutor(1) as executor:
-            executor.submit(os.getpid).result(PATIENCE)
-            took = time.perf_counter() - started
+        _answer(time.time)
     except (OSError, BrokenExecutor, TimeoutError) as error:
         yield wrong(
             "workers",
@@ -50,15 +47,25 @@ def findings() -> Iterator[Finding]:
             "try another start method (--start-method spawn), or threads (--on threads).",
         )
     else:
-        yield ok("workers", f"a worker process gave its first result after {exact(took)}")
+        took = exact(time.perf_counter() - started)
+        yield ok("workers", f"a worker process gave its first result, and ended, after {took}")
+
+
+def _answer(fn: Callable[..., T], *arguments: Any) -> T:
+    """What a worker process of its own says; one that does not answer is ended."""
+    with ProcessExecutor(1) as executor:
+        try:
+            return executor.submit(fn, *arguments).result(PATIENCE)  # type: ignore[no-any-return]
+        except BaseException:
+            executor.kill_workers()
+            raise
 
 
 # -- a function -----------------------------------------------------------------------------------
 
 
-def shipped(fn: Callable[..., Any]) -> Iterator[Finding]:
+def shipped(fn: Callable[..., Any], name: str) -> Iterator[Finding]:
     """Whether workers can have it, and what it costs them."""
-    name = getattr(fn, "__qualname__", type(fn).__qualname__)
     yield from _arguments(fn, name)
     try:
         data = codec.dumps(fn, what="fn")
@@ -101,8 +108,7 @@ def _cut(text: str) -> tuple[str, str]:
 
 def _tried(name: str, data: bytes) -> Iterator[Finding]:
     try:
-        with ProcessExecutor(1, task_timeout=PATIENCE) as executor:
-            loaded = executor.submit(load, data).result(2 * PATIENCE)
+        loaded = _answer(load, data)
     except (OSError, BrokenExecutor, TimeoutError) as error:
         yield wrong(
             name,
@@ -133,8 +139,7 @@ def load(data: bytes) -> Loaded:
     """Runs in the worker."""
     started = time.perf_counter()
     try:
-        fn = codec.loads(data)
+        codec.loads(data)
     except BaseException as error:
-        return Loaded("", 0.0, one_line(f"{type(error).__name__}: {error}", 500))
-    name = str(getattr(fn, "__qualname__", type(fn).__qualname__))
-    return Loaded(name, time.perf_counter() - started, "")
+        return Loaded(0.0, one_line(f"{type(error).__name__}: {error}", 500))
+    return Loaded(time.perf_counter() - started, "")
