@@ -24,7 +24,8 @@ FLOORS = [
     " console executors.printing executors.marked executors.logs executors.overheard"
     " journal journal.rows journal.identity journal.version journal.directory journal.files"
     " journal.reader journal.recall journal.store journal.opening journal.writer journal.written"
-    " journal.journal journal.again",
+    " journal.journal journal.again"
+    " journal.stretches journal.known",
     "queues.memory feeder options journal.source"
     " executors.thread executors.inline executors.ordered executors.mapping executors.work"
     " executors.coroutine executors.coroutine_child executors.coroutine_slots executors.event_loop"

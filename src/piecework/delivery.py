@@ -38,7 +38,7 @@ class Piece:
     worker: str = ""
     nbytes: int = 0
     recalled: bool = False  # from the journal: it was not run now
-    place: int = 0  # there
+    places: Sequence[int] = ()  # there
 
     def __len__(self) -> int:
         return len(self.values)
@@ -90,7 +90,7 @@ class Piece:
             attempt=self.attempt,
             worker=self.worker,
             recalled=self.recalled,
-            place=self.place + start,
+            places=self.places[start:stop],
         )
 
     def results(self) -> Iterator[Result]:

@@ -13,28 +13,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from piecework.delivery import Piece
 from piecework.errors import JournalInvalid
 from piecework.groups import FailureGroup, Failures
 from piecework.journal import directory
 from piecework.journal.files import check_file, connect_to_read, damaged, unreadable
 from piecework.journal.rows import (
-    ID_BYTES,
     NOT_KEPT,
     SESSION_BITS,
-    Mark,
     Unreadable,
     index_of,
     marks_of,
     place,
-    session_of,
-    unpacked,
 )
+from piecework.journal.stretches import Found, Stretches
 from piecework.record import record
 from piecework.summary import Timings
 from piecework.task import Failure, Result
-
-_KEPT_ROWS = 8
 
 
 @record(frozen=True, slots=True)
@@ -90,13 +84,6 @@ class Counts(NamedTuple):
         return None if total is None else max(0, total - self.done - self.failed - self.quarantined)
 
 
-class Found(NamedTuple):
-    """A stretch of results in the journal."""
-
-    place: int
-    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
-
-
 class Reader:
     """Reads one journal. Close it, or use it as a context."""
 
@@ -104,7 +91,7 @@ class Reader:
         self.path = Path(path)
         check_file(self.path)
         self._db = connect_to_read(self.path)
-        self._rows: dict[tuple[str, int], Any] = {}  # the ones read last, unpickled
+        self.stretches = Stretches(self._all, self._one)
 
     def close(self) -> None:
         self._db.close()
@@ -229,7 +216,7 @@ class Reader:
         """
         for at, count, good in self._order(failed):
             if good:
-                for piece in self.pieces(Found(at, count)):
+                for piece in self.stretches.pieces(Found(at, count)):
                     yield from piece.results()
             else:
                 yield from (r for r in [self._failure_at(at)] if r is not None)
@@ -265,7 +252,7 @@ class Reader:
         )
         if not rows or rows[0][0] + rows[0][1] <= at:
             return None
-        return next(next(self.pieces(Found(at, 1))).results())
+        return next(next(self.stretches.pieces(Found(at, 1))).results())
 
     def _failure_at(self, at: int) -> Result | None:
         rows = self._all(
@@ -298,100 +285,6 @@ class Reader:
             self._all("SELECT 1 FROM failures WHERE place = ? AND state = 'quarantined'", at)
         )
 
-    # -- stretches ----------------------------------------------------------------------------
-
-    def pieces(self, found: Found) -> Iterator[Piece]:
-        """A stretch of done tasks as pieces of what settled together, or less."""
-        at, left = found
-        while left > 0:
-            row, count = self._one(
-                "SELECT place, count FROM pieces WHERE place <= ? ORDER BY place DESC LIMIT 1", at
-            )
-            start, stop = at - row, min(at - row + left, count)
-            if stop <= start:
-                raise JournalInvalid(damaged(self.path, "a result is missing"))
-            yield from self._pieces_of(row, count, start, stop)
-            left -= stop - start
-            at += stop - start
-
-    def _pieces_of(self, row: int, count: int, start: int, stop: int) -> Iterator[Piece]:
-        values, marks = self._outcomes(row, count)
-        inputs = self.inputs(row + start, stop - start)
-        first = 0
-        for mark in marks:
-            low, high = max(start, first), min(stop, first + mark.count)
-            if low < high:
-                whole = Piece(
-                    start=index_of(row) + first,
-                    values=values[first : first + mark.count],
-                    failures={},
-                    inputs=[None] * (low - first) + list(inputs[low - start : high - start]),
-                    timings=mark.timings,
-                    attempt=mark.attempt,
-                    worker=mark.worker,
-                    recalled=True,
-                    place=row + first,
-                )
-                if low > first or high < first + mark.count:
-                    whole.inputs = [*whole.inputs, *[None] * (first + mark.count - high)]
-                    whole = whole.part(low - first, high - first)
-                yield whole
-            first += mark.count
-
-    def _outcomes(self, row: int, count: int) -> tuple[list[Any], Sequence[Mark]]:
-        return self._kept("pieces", row, lambda: self._read_outcomes(row, count))  # type: ignore[no-any-return]
-
-    def _read_outcomes(self, row: int, count: int) -> tuple[list[Any], Sequence[Mark]]:
-        vals, marks = self._one("SELECT vals, marks FROM pieces WHERE place = ?", row)
-        if vals is None:
-            values: list[Any] = [Unreadable("the value could not be kept in the journal")] * count
-        else:
-            values = _values(vals, count)
-        return values, list(marks_of(marks, count))
-
-    def inputs(self, at: int, count: int) -> Sequence[Any]:
-        """The inputs of a stretch that was handed out; NOT_KEPT for those that were not kept."""
-        found: list[Any] = []
-        for row, number, start, stop in self.draws(at, count):
-            values = self._kept("draws", row, lambda r=row, n=number: self._read_inputs(r, n))
-            found += [NOT_KEPT] * (row + start - at - len(found))
-            found += values[start:stop] if values is not None else [NOT_KEPT] * (stop - start)
-        return found + [NOT_KEPT] * (count - len(found))
-
-    def _read_inputs(self, row: int, count: int) -> list[Any] | None:
-        (inputs,) = self._one("SELECT inputs FROM draws WHERE place = ?", row)
-        return None if inputs is None else _values(inputs, count)
-
-    def draws(self, at: int, count: int) -> list[tuple[int, int, int, int]]:
-        """The draws that a stretch lies in: (row, its count, from, to inside of it)."""
-        rows = self._all(
-            "SELECT place, count FROM draws WHERE place < ? AND place >= "
-            "coalesce((SELECT max(place) FROM draws WHERE place <= ?), ?) ORDER BY place",
-            at + count,
-            at,
-            at,
-        )
-        return [
-            (row, number, max(at - row, 0), min(at + count - row, number))
-            for row, number in rows
-            if row + number > at and session_of(row) == session_of(at)
-        ]
-
-    def ids(self, row: int) -> bytes | None:
-        """The ids of a whole draw, where they were stored; else they follow from the inputs."""
-        (ids,) = self._one("SELECT ids FROM draws WHERE place = ?", row)
-        assert ids is None or len(ids) % ID_BYTES == 0
-        return None if ids is None else bytes(ids)
-
-    def _kept(self, table: str, row: int, make: Any) -> Any:
-        """A row that was made, or is made now; the ones made last are kept."""
-        key = table, row
-        if key not in self._rows:
-            while len(self._rows) >= _KEPT_ROWS:
-                del self._rows[next(iter(self._rows))]
-            self._rows[key] = make()
-        return self._rows[key]
-
     # -- SQLite -------------------------------------------------------------------------------
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
@@ -419,14 +312,6 @@ class Reader:
 def _session(row: Sequence[Any]) -> Session:
     values: list[Any] = [*row[:6], tuple(json.loads(row[6])), *row[7:]]
     return Session(*values)
-
-
-def _values(column: bytes, count: int) -> list[Any]:
-    try:
-        return unpacked(column, count)
-    except Exception as error:  # a class that is not there any more, or is in another __main__
-        what = f"cannot be made here: {type(error).__name__}: {error}"
-        return [Unreadable(what)] * count
 
 
 def _unpickled(data: bytes) -> Any:

@@ -14,18 +14,18 @@ It runs where inputs are drawn, in no control loop: it reads the disk and may ru
 from __future__ import annotations
 
 import pickle
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from piecework.delivery import Piece
 from piecework.errors import JournalChanged
 from piecework.journal.identity import all_atomic, digests, same
-from piecework.journal.reader import Found, Reader
+from piecework.journal.known import KnownTable
+from piecework.journal.reader import Reader
 from piecework.journal.rows import ID_BYTES, SESSION_BITS, index_of, place, session_of
+from piecework.journal.stretches import Found
 
 _DONE, _FAILED, _UNKEPT = range(3)
-_INSERT_ROWS = 10_000
 LOOKED_AT = 1000  # inputs, none of them known, before it is taken for another list
 
 
@@ -79,7 +79,7 @@ class Recall:
         self._drawn = 0
         self._shared = False  # some of the inputs are those of this run
         self._in_order = not _overlapping(reader)
-        self._table: sqlite3.Connection | None = None
+        self._table: KnownTable | None = None
 
     def close(self) -> None:
         """Free the table and the journal."""
@@ -103,10 +103,8 @@ class Recall:
             if records is not None:
                 return list(self._segments(inputs, ids, records))
             self._in_order = False
-        self._make_table(start)
-        if ids is None:
-            ids = digests(inputs)
-        return list(self._segments(inputs, ids, self._looked_up(ids)))
+        known_by = digests(inputs) if ids is None else ids
+        return list(self._segments(inputs, ids, self._claimed(start, known_by)))
 
     def check(self, *, ended: bool) -> None:
         """Raise where these seem to be the inputs of another run: none of them is known."""
@@ -134,7 +132,7 @@ class Recall:
         covered: list[tuple[int, int]] = []
         for session in self._sessions_at(start, len(inputs)):
             at = place(session, start)
-            for row, number, low, high in self._reader.draws(at, len(inputs)):
+            for row, number, low, high in self._reader.stretches.draws(at, len(inputs)):
                 first = row + low - at
                 covered.append((first, first + high - low))
                 if not self._same(inputs, ids, first, row, number, low, high):
@@ -155,13 +153,13 @@ class Recall:
         row: int, number: int, low: int, high: int,
     ) -> bool:  # fmt: skip
         """Whether a stretch of the inputs, from `first` on, is what is in a stretch of a draw."""
-        stored = self._reader.ids(row)
+        stored = self._reader.stretches.ids(row)
         part = inputs[first : first + high - low]
         if stored is not None:
             mine = ids[first * ID_BYTES :] if ids is not None else digests(part)
             length = (high - low) * ID_BYTES
             return mine[:length] == stored[low * ID_BYTES :][:length]
-        return ids is None and same(part, self._reader.inputs(row + low, high - low))
+        return ids is None and same(part, self._reader.stretches.inputs(row + low, high - low))
 
     def _sessions_at(self, start: int, number: int) -> Iterator[int]:
         for session, (low, high, _) in self._extents.items():
@@ -186,25 +184,6 @@ class Recall:
 
     # -- at any place -------------------------------------------------------------------------
 
-    def _make_table(self, start: int) -> None:
-        """The ids of all records that are not claimed yet: those from `start` on, if any were."""
-        if self._table is not None:
-            return
-        table = self._table = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        for pragma in ("synchronous = OFF", "journal_mode = OFF", "temp_store = FILE"):
-            table.execute(f"PRAGMA {pragma}")
-        table.execute("CREATE TABLE known (id BLOB, place INTEGER, kind INTEGER)")
-        table.execute("BEGIN")
-        rows: list[tuple[bytes, int, int]] = []
-        for row in self._unclaimed(start):
-            rows.append(row)
-            if len(rows) >= _INSERT_ROWS:
-                table.executemany("INSERT INTO known VALUES (?, ?, ?)", rows)
-                rows.clear()
-        table.executemany("INSERT INTO known VALUES (?, ?, ?)", rows)
-        table.execute("CREATE INDEX known_id ON known (id, place)")
-        table.execute("COMMIT")
-
     def _unclaimed(self, start: int) -> Iterator[tuple[bytes, int, int]]:
         for session, (_, high, _) in self._extents.items():
             for number in range(start, high, 1 << 16):
@@ -213,52 +192,40 @@ class Recall:
 
     def _with_ids(self, record: _Record) -> Iterator[tuple[bytes, int, int]]:
         at = record.place
-        for row, _number, low, high in self._reader.draws(at, record.number):
-            stored = self._reader.ids(row)
+        for row, _number, low, high in self._reader.stretches.draws(at, record.number):
+            stored = self._reader.stretches.ids(row)
             if stored is None:
-                ids = digests(self._reader.inputs(row + low, high - low))
+                ids = digests(self._reader.stretches.inputs(row + low, high - low))
             else:
                 ids = stored[low * ID_BYTES : high * ID_BYTES]
             for position in range(high - low):
                 yield _one(ids, position), row + low + position, record.kind
 
-    def _looked_up(self, ids: bytes) -> list[_Record]:
-        assert self._table is not None
-        execute = self._table.execute
-        records: list[_Record] = []
-        for position in range(len(ids) // ID_BYTES):
-            found = execute(
-                "SELECT rowid, place, kind FROM known WHERE id = ? ORDER BY place LIMIT 1",
-                (_one(ids, position),),
-            ).fetchone()
-            if found is None:
-                continue
-            rowid, at, kind = found
-            execute("DELETE FROM known WHERE rowid = ?", (rowid,))
-            last = records[-1] if records else None
-            if last and _follows(last, position, at, kind):
-                records[-1] = last._replace(number=last.number + 1)
-            else:
-                records.append(_Record(position, 1, at, kind))
-        return records
+    def _claimed(self, start: int, ids: bytes) -> list[_Record]:
+        """What is recorded of these, wherever; those from `start` on are not claimed yet."""
+        if self._table is None:
+            self._table = KnownTable(self._unclaimed(start))
+        return [_Record(position, 1, at, kind) for position, at, kind in self._table.claim(ids)]
 
     # -- segments -----------------------------------------------------------------------------
 
     def _segments(
-        self, inputs: list[Any], ids: bytes | None, records: Iterable[_Record]
+        self, inputs: list[Any], ids: bytes | None, records: Sequence[_Record]
     ) -> Iterator[Segment]:
         first = 0  # of those that are to be run and not handed over yet
         instead: dict[int, int] = {}
-        for record in records:
-            self.left -= record.number
+        for group in _together(records):
+            record = group[0]
+            number = sum(one.number for one in group)
+            self.left -= number
             self._shared = True
             if record.kind == _UNKEPT or (record.kind == _FAILED and self._failed_again):
-                for number in range(record.number):
-                    instead[record.offset + number] = record.place + number
+                for one in group:
+                    instead.update((one.offset + n, one.place + n) for n in range(one.number))
                 continue
             yield from self._run(inputs, ids, first, record.offset, instead)
-            first = record.offset + record.number
-            yield from self._recalled(record, inputs[record.offset : first])
+            first = record.offset + number
+            yield from self._recalled(group, inputs[record.offset : first])
         yield from self._run(inputs, ids, first, len(inputs), instead)
 
     def _run(
@@ -270,20 +237,30 @@ class Recall:
             instead.clear()
             yield self._fresh(inputs[start:stop], some, moved)
 
-    def _recalled(self, record: _Record, inputs: list[Any]) -> Iterator[Segment]:
-        if record.kind == _FAILED:
-            result = self._reader.result_at(record.place)
-            assert result is not None
-            assert result.failure is not None
-            piece = Piece(0, [None], {0: result.failure}, inputs, [(1, result.seconds)])
-            piece.attempt, piece.worker, piece.recalled = result.attempt, result.worker, True
-            piece.place = record.place
-            yield Known(piece, self._reader.quarantined(record.place))
-            return
-        for piece in self._reader.pieces(Found(record.place, record.number)):
-            start = piece.place - record.place
-            piece.inputs = inputs[start : start + len(piece)]
-            yield Known(piece)
+    def _recalled(self, group: Sequence[_Record], inputs: list[Any]) -> Iterator[Segment]:
+        if group[0].kind == _FAILED:
+            for record, input in zip(group, inputs, strict=True):
+                yield self._failed(record.place, input)
+        elif len(group) == 1:
+            record = group[0]
+            for piece in self._reader.stretches.pieces(Found(record.place, record.number)):
+                start = piece.places[0] - record.place
+                piece.inputs = inputs[start : start + len(piece)]
+                yield Known(piece)
+        else:
+            places = [record.place for record in group]
+            for piece in self._reader.stretches.scattered(places):
+                piece.inputs, inputs = inputs[: len(piece)], inputs[len(piece) :]
+                yield Known(piece)
+
+    def _failed(self, at: int, input: Any) -> Known:
+        result = self._reader.result_at(at)
+        assert result is not None
+        assert result.failure is not None
+        piece = Piece(0, [None], {0: result.failure}, [input], [(1, result.seconds)])
+        piece.attempt, piece.worker, piece.places = result.attempt, result.worker, [at]
+        piece.recalled = True
+        return Known(piece, self._reader.quarantined(at))
 
     def _fresh(self, inputs: list[Any], ids: bytes | None, instead: dict[int, int]) -> Fresh:
         return Fresh(inputs, ids, None if ids is None else pickled(inputs), instead)
@@ -304,6 +281,22 @@ def pickled(inputs: Sequence[Any]) -> bytes | None:
     return data if len(data) <= 1024 * len(inputs) else None
 
 
+def _together(records: Sequence[_Record]) -> Iterator[list[_Record]]:
+    """Neighbours among the inputs that are of one kind; a stretch of many stands alone."""
+    group: list[_Record] = []
+    for record in records:
+        if group and not (
+            record.kind == group[-1].kind
+            and record.number == group[-1].number == 1
+            and record.offset == group[-1].offset + 1
+        ):
+            yield group
+            group = []
+        group.append(record)
+    if group:
+        yield group
+
+
 def _length(stretches: list[tuple[int, int]]) -> int:
     """How many they cover together."""
     total = upto = 0
@@ -315,14 +308,6 @@ def _length(stretches: list[tuple[int, int]]) -> int:
 
 def _one(ids: bytes, position: int) -> bytes:
     return ids[position * ID_BYTES : (position + 1) * ID_BYTES]
-
-
-def _follows(last: _Record, position: int, at: int, kind: int) -> bool:
-    return (
-        kind == last.kind != _FAILED
-        and position == last.offset + last.number
-        and at == last.place + last.number
-    )
 
 
 def _extents(reader: Reader) -> list[tuple[int, int, int, int]]:

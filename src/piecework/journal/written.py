@@ -47,9 +47,11 @@ class Written:
     def recalled(self, piece: Piece) -> None:
         """The reader gets this piece now: `has` will be asked for each of its results."""
         if self._follows:
-            count = len(piece)
+            index = piece.start
             with self._lock:
-                insort(self._recalled, [piece.start, piece.start + count, piece.place, count])
+                for start, stop in _runs(piece.places):
+                    insort(self._recalled, [index, index + stop - start, start, stop - start])
+                    index += stop - start
 
     def keep_place(self, index: int, at: int) -> None:
         """The result of this index will have a place of its own."""
@@ -106,6 +108,18 @@ class Written:
         found[3] -= 1
         if not found[3]:
             self._recalled.remove(found)
+
+
+def _runs(places: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Neighbours that follow each other, in the order they come."""
+    if isinstance(places, range):
+        yield places.start, places.stop
+        return
+    first = 0
+    for number in range(1, len(places) + 1):
+        if number == len(places) or places[number] != places[number - 1] + 1:
+            yield places[first], places[number - 1] + 1
+            first = number
 
 
 def _merged(stretches: Any) -> Iterator[tuple[int, int]]:
