@@ -36,6 +36,7 @@ class Crew:
     ) -> None:
         self.on = ""  # as the summary names it
         self.why = ""
+        self.label = ""  # as it marks what the tasks print
         self.inline: InlineExecutor | None = None  # tasks run in whoever waits
         self.feeder: Feeder | Recalling | None = None  # inputs are drawn there, too
         self.on_free: Callable[[], object] = lambda: None
@@ -58,6 +59,8 @@ class Crew:
         """Set a worker to work; an `owned` executor is shut down with the run."""
         worker = Worker(self._tasks, self._results, executor, call, self._loop, self._broken)
         worker.tap = tap
+        if hasattr(call, "label"):  # what its tasks print comes with it
+            call.label = self.label
         self._workers.append(worker)
         if owned:
             self._owned.append(executor)

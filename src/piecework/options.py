@@ -250,3 +250,11 @@ def _quoted(on: object) -> str:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def name_of(fn: Any) -> str:
+    """What a function is called by people; of a partial one, what it calls."""
+    while type(fn) is partial:
+        fn = fn.func
+    name = getattr(fn, "__name__", None)
+    return name if isinstance(name, str) else type(fn).__name__

@@ -18,8 +18,6 @@ from functools import partial
 from piecework import options
 from piecework.bases import NamedTuple, TypeVar
 from piecework.errors import UsageError
-from piecework.executors import share
-from piecework.executors.cores import cores
 from piecework.retry import Backoff, Retry
 from piecework.trivial import is_trivial
 
@@ -107,7 +105,8 @@ def map(
     from piecework.wiring import Wiring
 
     opened = _journal(fn, inputs, (journal, name, resume, key), executor if owned else None)
-    wiring = Wiring(executor, call, owned=owned, why=why, opened=opened)
+    label = name or options.name_of(fn)
+    wiring = Wiring(executor, call, owned=owned, why=why, label=label, opened=opened)
     wiring.state(retry, halt=stop_at, inputs=inputs, batch_size=batch_size, buffersize=buffersize)
     if way == "auto":
         wiring.probe(fn, partial(_chosen, fn, asked), asked.workers, asked.limited)
@@ -192,9 +191,19 @@ def _known(fn: Callable[..., Any], inputs: Any, asked: _Asked) -> tuple[str, str
             "inline",
             "auto chose inline: a few operations on numbers cost less than sending them",
         )
-    if asked.workers is None and share.mine() is not None and cores() == 1:
+    if asked.workers is None and _on_one_core():
         return "threads", "auto chose threads: the task that maps has one core, and runs on it"
     return "auto", ""
+
+
+def _on_one_core() -> bool:
+    """Whether this is a task, whose slot has a core and no more."""
+    share = sys.modules.get("piecework.executors.share")  # who has one has it loaded
+    if share is None or share.mine() is None:
+        return False
+    from piecework.executors.cores import cores
+
+    return cores() == 1
 
 
 def _prepared(

@@ -49,8 +49,10 @@ class Wiring:
         *,
         owned: bool,
         why: str,
+        label: str = "",
         opened: Opened | None = None,
     ) -> None:
+        self._label = label
         self._executor = executor
         self._call = call
         self._owned = owned
@@ -77,6 +79,7 @@ class Wiring:
         self._master = Master(state, tasks, results, loop, sizer, buffersize=buffersize)
         self._crew = Crew(tasks, results, loop, partial(_broken, self._master))
         self._crew.why = self._why
+        self._crew.label = self._label
         self._crew.here = executor.name == "inline"
         self._inputs = inputs
         if self._opened is not None:

@@ -47,6 +47,8 @@ def main(fds: list[int], inherited: tuple[Any, Any] | None = None) -> None:
     _become_worker(setup, forked=inherited is not None)
     logs.prepare(printer, setup["levels"], forked=inherited is not None)
     printer.serve(0, lines[0].words)
+    if len(lines) == 1:
+        printer.only = 0, lines[0].words
     try:
         _initialize(setup, inherited)
     except BaseException as error:
@@ -58,12 +60,13 @@ def main(fds: list[int], inherited: tuple[Any, Any] | None = None) -> None:
         lines[0].send(channel.REFUSED, pickle.dumps(failure_from(error)))
         os._exit(1)
     if setup["coroutines"]:
-        from piecework.executors.coroutine_child import run_loop
+        from piecework.executors.coroutine_child import place, run_loop
 
+        printer.only, printer.place = None, place
         lines[0].send(channel.READY)
         run_loop(lines[0], control, setup["coroutines"])
         _leave(0)
-    slots = [SlotThread(line) for line in lines]
+    slots = [SlotThread(line, number, printer) for number, line in enumerate(lines)]
     start_new_thread(listen, (control, slots))
     lines[0].send(channel.READY)
     threads = _started(slots[1:])

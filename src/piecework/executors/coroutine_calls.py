@@ -23,6 +23,7 @@ class Submitted:
     """One `submit`: its outcome goes to a future."""
 
     star = True
+    overheard = None  # its exception goes to the caller as it is
 
     def __init__(self, future: Future[Any], fn: Callable[..., Any]) -> None:
         self.future = future

@@ -20,13 +20,22 @@ from piecework.executors import channel
 from piecework.executors.coroutine_calls import Limited, end_loop, process_loop
 from piecework.executors.coroutine_slots import CoroutineSlots
 from piecework.executors.outbox import Outcome, position_of, stretches_of, timings_of
+from piecework.executors.overheard import RUNNING
 from piecework.executors.slot_thread import Channel, SlotThread, die, listen
 from piecework.failures import failure_from
 from piecework.task import Cause, Failure
 
 
+def place() -> tuple[int, int]:
+    """Whose print it is, by the context that it comes from: slot, number of the task."""
+    seat = RUNNING.get()
+    return (0, 0) if seat is None else (0, seat.position)
+
+
 class Results:
     """Outcomes by their number, sent once a turn of the event loop."""
+
+    overheard = None  # the master keeps what is printed
 
     def __init__(self, line: Channel) -> None:
         self._line = line

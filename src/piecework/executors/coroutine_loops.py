@@ -17,6 +17,7 @@ from piecework.executors.coroutine_calls import Limited, LoopInitializer, Submit
 from piecework.executors.event_loop import EventLoop
 from piecework.executors.ordered import Part, Window, ordered_map
 from piecework.executors.outbox import OpenBatch
+from piecework.executors.overheard import LISTENING
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -159,6 +160,7 @@ class OneLoop:
         with self._lock:
             self._open_tasks -= len(work.batch)
             work.call_open.discard(work)
+        LISTENING.end()
         self._close_loop()
 
     def _close_loop(self) -> None:

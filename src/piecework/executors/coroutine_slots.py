@@ -22,11 +22,15 @@ from typing import Any, Protocol
 
 from piecework.errors import TaskTimeout
 from piecework.executors.coroutine_calls import CANCEL_SECONDS
+from piecework.executors.overheard import RUNNING, Overheard, Seat
 from piecework.task import Cause
 
 
 class Outbox(Protocol):
-    """Where outcomes go: `add` as they come, `flush` once a turn."""
+    """Where outcomes go: `add` as they come, `flush` once a turn; what tasks print, `overheard`."""
+
+    @property
+    def overheard(self) -> Overheard | None: ...
 
     def add(
         self,
@@ -73,6 +77,7 @@ class Source:
         self._slots = slots
         self.work = work
         self.outbox = outbox
+        self._overheard = outbox.overheard
         self.task_timeout = task_timeout
         self.future = future
         self.running: dict[int, asyncio.Task[None]] = {}
@@ -84,6 +89,7 @@ class Source:
     async def run(self, position: int, payload: Any) -> None:
         """One task; whatever it raises ends here, SystemExit too: asyncio would end the loop."""
         value, failed = None, None
+        RUNNING.set(Seat(self._overheard, position))
         fn, star = self.work.fn, self.work.star
         started = time.perf_counter()
         try:

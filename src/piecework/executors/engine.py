@@ -107,6 +107,8 @@ class Engine:
 
     def submit_batch(self, work: BatchWork) -> None:
         self._watch.expect(work)
+        if work.call.label is not None:
+            self._hearing.tag()
         stretch = Stretch(work, 0, len(work.batch))
         if self.broken is not None:
             self._fail(stretch, self.broken)
@@ -475,6 +477,7 @@ class Engine:
         """Return when no work and no process is left; several threads may wait."""
         self.loop.drive(lambda: self.closed)
         self.loop.join()
+        self._hearing.written()
 
     def _forked(self) -> None:
         """In a forked child: nothing here is ours."""

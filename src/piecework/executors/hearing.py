@@ -11,6 +11,7 @@ not print goes on.
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 
 from piecework.executors.printing import HOLD
@@ -127,6 +128,13 @@ class Hearing:
             printed.words[HOLD] = 0
         for printed in self._open + self._left_over:
             self._register(printed)
+
+    @staticmethod
+    def written() -> None:
+        """Return when all that was heard is written; without the lock."""
+        console = sys.modules.get("piecework.console")
+        if console is not None:
+            console.CONSOLE.flush()
 
     def close(self) -> None:
         """The executor has ended: what is left over has nobody to speak to."""

@@ -17,7 +17,8 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from piecework.errors import UsageError
-from piecework.failures import failure_from
+from piecework.executors.overheard import LISTENING, RUNNING, Overheard
+from piecework.failures import failure_from, with_output
 from piecework.loop import Loop
 from piecework.task import Batch, Failure, Report
 
@@ -53,13 +54,19 @@ class _Work:
 
 
 class _Stretch:
-    """What has run of a batch and is not reported yet."""
+    """What has run of a batch and is not reported yet; the seat of the task that runs now."""
 
     def __init__(self, work: _Work) -> None:
+        self.overheard = Overheard(work.batch.indexes, "inline", whole=False)
         self.first = work.next
         self.values: list[Any] = []
         self.failures: dict[int, BaseException] = {}
         self.timings: list[tuple[int, float]] = []
+
+    @property
+    def position(self) -> int:
+        """Of the task that runs: asked only when it prints."""
+        return self.first + len(self.values)
 
     def run(self, work: _Work) -> None:
         """Run tasks until the batch has ended or 10 ms have passed."""
@@ -156,9 +163,12 @@ class InlineExecutor(Executor):
             return False
         work = self._running = self._work.popleft()
         stretch, cpu = _Stretch(work), time.thread_time()
+        here = RUNNING.set(stretch)
         try:
-            stretch.run(work)
+            with LISTENING:
+                stretch.run(work)
         finally:
+            RUNNING.reset(here)
             self._running = None
             work.next += len(stretch.values)
             if stretch.values:
@@ -176,7 +186,8 @@ class InlineExecutor(Executor):
     def _tell(self, work: _Work, stretch: _Stretch, cpu: float) -> None:
         failures = {}
         for position, error in stretch.failures.items():
-            failures[position] = failure_from(error)
+            output = stretch.overheard.take(position)
+            failures[position] = with_output(failure_from(error), output)
             if len(self.originals) < _ORIGINALS_MAX:
                 self.originals[work.batch.indexes[position]] = error
         report = Report(

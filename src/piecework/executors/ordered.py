@@ -37,6 +37,7 @@ class Part:
     """
 
     __slots__ = ("_window", "claims", "errors", "fn", "star", "values")
+    overheard = None  # exceptions go to the caller as they are
 
     def __init__(
         self, window: Window, fn: Callable[..., Any], rows: Iterable[tuple[Any, ...]]

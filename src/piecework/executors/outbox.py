@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from piecework.failures import failure_from
+from piecework.executors.overheard import LISTENING, Overheard
+from piecework.failures import failure_from, with_output
 from piecework.task import Batch, Cause, Failure, Report
 
 _TINY_SECONDS = 0.00005  # tasks shorter than this are timed together
@@ -39,6 +40,7 @@ class OpenBatch:
         self._report = report
         self._ended = ended
         self._left = len(self.claims)
+        LISTENING.begin()
         self._counting = threading.Lock()
 
     def outbox(self, worker: str) -> Outbox:
@@ -81,6 +83,7 @@ class Outbox:
     """What one slot has finished of a batch and not reported; another thread may flush it."""
 
     def __init__(self, work: OpenBatch, worker: str) -> None:
+        self.overheard = Overheard(work.batch.indexes, worker)
         self._work = work
         self._worker = worker
         self._done: deque[Outcome] = deque()
@@ -95,6 +98,10 @@ class Outbox:
     ) -> None:
         """The outcome of one position; it is reported with the next flush."""
         failure = None if error is None else failure_from(error, cause=cause)
+        if self.overheard.heard:
+            output = self.overheard.take(position)
+            if failure is not None:
+                failure = with_output(failure, output)
         self._done.append((position, value, failure, seconds))
 
     def flush(self, cpu: float = 0.0) -> None:

@@ -43,11 +43,11 @@ class Speaker:
         self.work = work
         self.position = position
         self.tail = Tail()
-        self.marks: dict[str, Any] = {"task": None, "worker": worker.name, "run": None}
+        self.marks: dict[str, Any] = {"task": None, "worker": worker.name}
         label = work.call.label if work is not None else None
         if isinstance(work, BatchWork) and label is not None:
             index = work.batch.indexes[position]
-            self.marks.update(task=index, run=label)
+            self.marks["task"] = index
             self.prefix = f"[{label} {index} | {worker.name}] "
         else:
             self.prefix = f"[{worker.name}] " if tagged and work is None else ""

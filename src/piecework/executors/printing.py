@@ -57,19 +57,15 @@ class Printer:
         self._token = page[TOKEN].to_bytes(8, "little")
         self._count = count(1)
         self._slots: dict[int, tuple[int, Words]] = {}
-        self._only: tuple[int, Words] | None = None
+        self.only: tuple[int, Words] | None = None  # the slot, where there is one
         self.place: Callable[[], Place] = self._place
 
     def serve(self, slot: int, words: Words) -> None:
-        """What this thread prints is the slot's; where there is one slot, all is that slot's."""
-        self._slots[get_ident()] = self._only = slot, words
-
-    def share(self) -> None:
-        """There are several slots: what no slot's thread prints is nobody's."""
-        self._only = None
+        """What this thread prints is the slot's."""
+        self._slots[get_ident()] = slot, words
 
     def _place(self) -> Place:
-        found = self._slots.get(get_ident()) or self._only
+        found = self._slots.get(get_ident()) or self.only
         return (NO_SLOT, 0) if found is None else (found[0], found[1][CURRENT])
 
     def put(self, kind: int, data: bytes) -> None:
@@ -86,6 +82,7 @@ class Printer:
 
     def mark(self, number: int) -> None:
         """A task has failed: what was written past us until here is its own."""
+        flush_c()
         head = HEADER.pack(self._token, MARK, 0, 0, 0, number, 0)
         for fd in self._fds:
             self._write(fd, head)
@@ -162,6 +159,19 @@ class Bytes(io.BufferedIOBase):
 
     def close(self) -> None:
         """It stays open."""
+
+
+_flush_c: Any = None
+
+
+def flush_c() -> None:
+    """Have C's own buffers written: they would be lost with the process. Where nobody has loaded
+    `ctypes`, as every larger extension does, it is not worth the import."""
+    global _flush_c
+    if "ctypes" in sys.modules:
+        if _flush_c is None:
+            _flush_c = sys.modules["ctypes"].CDLL(None).fflush
+        _flush_c(None)
 
 
 _before: list[object] = []

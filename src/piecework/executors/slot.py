@@ -59,8 +59,15 @@ STRIDE_MAX = 4096
 class Slot:
     """Runs tasks; `flush` gets what has finished, in order, and `skip` what was taken back."""
 
-    def __init__(self, words: Words, flush: Flush, skip: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        words: Words,
+        flush: Flush,
+        skip: Callable[[int, int], None],
+        failed: Callable[[int], object] | None = None,
+    ) -> None:
         self.words = words
+        self._failed = failed  # told of each task that fails, before anything else runs
         self._flush = flush
         self._skip = skip
         self._first = 0  # sequence number of the first value that is not flushed
@@ -150,6 +157,8 @@ class Slot:
                     number += 1
         except BaseException as error:  # SystemExit and the like cost this task only
             self._failures[number] = failure_from(error)
+            if self._failed is not None:
+                self._failed(number)
             append(None)
             number += 1
         item = items = ()

@@ -12,6 +12,7 @@ from _thread import allocate_lock, get_ident
 
 from piecework import codec
 from piecework.executors import channel, shared
+from piecework.executors.printing import flush_c
 from piecework.executors.slot import CURRENT, DECODING, IDLE, LOADED, LOADING, PHASE, WORDS, Slot
 from piecework.failures import failure_from
 from piecework.lean import pickle, signal, socket, suppress
@@ -22,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from piecework.executors.printing import Printer
 
 _BASIC = frozenset({int, float, str, bytes, bool, type(None), complex})
 """Types whose pickling and unpickling cannot fail: a whole list of them goes in one go."""
@@ -54,6 +57,7 @@ class Channel:
         cpu: float,
     ) -> None:
         """Send results; one that cannot be pickled becomes a failure of its task alone."""
+        flush_c()
         count = len(values)
         buffers: list[memoryview] = []
         flags = 0
@@ -97,13 +101,19 @@ def call_single(data: memoryview) -> Any:
 class SlotThread:
     """Reads frames of one channel and runs them, until STOP or the end of the master."""
 
-    def __init__(self, line: Channel) -> None:
+    def __init__(self, line: Channel, number: int = 0, printer: Printer | None = None) -> None:
         self.line = line
-        self.slot = Slot(line.words, line.flush, line.skip)
+        self._number = number
+        self._printer = printer
+        alone = printer is not None and printer.only is not None
+        mark = printer.mark if printer is not None and alone else None
+        self.slot = Slot(line.words, line.flush, line.skip, mark)
         self._calls: dict[int, Callable[..., Any] | Failure] = {}
 
     def run(self) -> None:
         """Serve the channel; what escapes a slot ends the worker, or its master would wait."""
+        if self._printer is not None:
+            self._printer.serve(self._number, self.line.words)
         try:
             self._serve()
         except BaseException:

@@ -23,6 +23,7 @@ from piecework.executors import share
 from piecework.executors.cores import part
 from piecework.executors.ordered import Part, Window, checked_chunksize, ordered_map
 from piecework.executors.outbox import OpenBatch, Outbox
+from piecework.executors.overheard import LISTENING, RUNNING, Seat
 
 if TYPE_CHECKING:
     from piecework.loop import Loop
@@ -189,6 +190,7 @@ class ThreadExecutor(ThreadPoolExecutor):
         with self._helping:
             self._batches -= 1
             work.call_open.discard(work)
+        LISTENING.end()
         self._close_loop()
 
     def _close_loop(self) -> None:
@@ -244,6 +246,8 @@ class ThreadExecutor(ThreadPoolExecutor):
         outbox = work.outbox(threading.current_thread().name)
         if isinstance(outbox, Outbox):
             self._outboxes.add(outbox)
+        seat = Seat(outbox.overheard)
+        here = RUNNING.set(seat)
         fn, star, add, claim = work.fn, work.star, outbox.add, work.claims.popleft
         now = flushed = time.perf_counter()
         cpu = time.thread_time()
@@ -253,6 +257,7 @@ class ThreadExecutor(ThreadPoolExecutor):
                     position, payload = claim()
                 except IndexError:
                     return False
+                seat.position = position
                 started, value, failed = now, None, None
                 try:
                     value = fn(*payload) if star else fn(payload)
@@ -269,6 +274,7 @@ class ThreadExecutor(ThreadPoolExecutor):
                     outbox.flush(cpu - before)
             return True
         finally:
+            RUNNING.reset(here)
             outbox.flush(time.thread_time() - cpu)
             if isinstance(outbox, Outbox):
                 self._outboxes.discard(outbox)
