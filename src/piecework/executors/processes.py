@@ -16,7 +16,6 @@ from functools import partial
 
 from piecework.errors import UsageError
 from piecework.executors.boot import boot_copy, boot_fresh
-from piecework.executors.cores import cores
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,8 +50,8 @@ class Processes:
         max_memory: int | str | None = None,
         coroutines: int = 0,
     ) -> None:
-        workers = cores() if max_workers is None else max_workers
-        at_least_one("max_workers", workers)
+        if max_workers is not None:
+            at_least_one("max_workers", max_workers)
         at_least_one("threads", threads)
         if threads > THREADS_MAX:
             raise UsageError(
@@ -76,10 +75,11 @@ class Processes:
             boot = partial(boot_fresh, spawn=method == "spawn")
             booted = boot()  # it starts while this process imports what follows
 
+        from piecework.executors.cores import cores
         from piecework.executors.engine import Engine
 
         self.engine = engine = Engine(
-            workers=workers,
+            workers=cores() if max_workers is None else max_workers,
             threads=threads,
             coroutines=coroutines,
             method=method,
