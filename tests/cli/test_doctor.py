@@ -217,7 +217,7 @@ def test_what_carries_much(module: str) -> None:
     ("source", "says"),
     [
         (HERE_ONLY, "a worker cannot load it: RuntimeError: needs the main script"),
-        (KILLER, "a worker does not live to load it"),
+        (KILLER, "a worker does not come to load it: the worker left with exit code 9"),
     ],
 )
 def test_what_a_worker_cannot_load(tmp_path: Path, source: str, says: str) -> None:

@@ -43,7 +43,7 @@ def findings() -> Iterator[Finding]:
     except (OSError, BrokenExecutor, TimeoutError) as error:
         yield wrong(
             "workers",
-            f"no worker process answers: {one_line(str(error), 300)}",
+            f"no worker process answers: {_reason(error)}",
             "try another start method (--start-method spawn), or threads (--on threads).",
         )
     else:
@@ -59,6 +59,10 @@ def _answer(fn: Callable[..., T], *arguments: Any) -> T:
         except BaseException:
             executor.kill_workers()
             raise
+
+
+def _reason(error: BaseException) -> str:
+    return one_line(str(error), 300) or f"no answer within {PATIENCE:g} s"
 
 
 # -- a function -----------------------------------------------------------------------------------
@@ -112,7 +116,7 @@ def _tried(name: str, data: bytes) -> Iterator[Finding]:
     except (OSError, BrokenExecutor, TimeoutError) as error:
         yield wrong(
             name,
-            f"a worker does not live to load it: {one_line(str(error), 300)}",
+            f"a worker does not come to load it: {_reason(error)}",
             "import its module alone, python -c 'import MODULE', to see what ends the process.",
         )
         return
