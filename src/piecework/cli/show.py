@@ -179,17 +179,18 @@ class Account:
         from piecework.cli.table import table, terminal_width
         from piecework.wording import exact
 
-        rows = [("", "STARTED", "TOOK", "DONE", "FAILED", "BEFORE", "ENDED")]
+        rows = [("#", "STARTED", "TOOK", "DONE", "FAILED", "BEFORE", "ENDED")]
         for session in self.sessions[-_SESSIONS_SHOWN:]:
             began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.started))
             bad = session.failed + session.quarantined
             rows.append((
-                f"  {session.id}", began, exact(_seconds(session)), f"{session.done:,}",
+                str(session.id), began, exact(_seconds(session)), f"{session.done:,}",
                 f"{bad:,}", f"{session.recalled:,}", _end(session, self.state),
             ))  # fmt: skip
         if len(self.sessions) > _SESSIONS_SHOWN:
             yield f"  the last {_SESSIONS_SHOWN} of {len(self.sessions)}"
-        yield from table(rows, terminal_width(), right={2, 3, 4, 5}, shorten=[6])
+        for line in table(rows, terminal_width() - 2, right={0, 2, 3, 4, 5}, shorten=[6]):
+            yield f"  {line}"
 
     def _way_on(self) -> Iterator[str]:
         from pathlib import Path
@@ -207,7 +208,9 @@ class Account:
 
 
 def _seconds(session: Session) -> float:
-    """Of one that goes on, so far; of one that was killed, as far as it was recorded."""
+    """How long it took; of one that was killed, as far as that is known."""
+    if session.ended is not None:
+        return max(0.0, session.ended - session.started)
     return session.seconds
 
 

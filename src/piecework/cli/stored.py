@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from piecework.cli.keeping import Again, Stored, called
-from piecework.errors import UsageError
+from piecework.errors import JournalChanged, UsageError
 from piecework.journal import directory
 
 if TYPE_CHECKING:
@@ -79,7 +79,11 @@ def carry_out_again(again: Again, overriding: dict[str, Any]) -> int:
 
     with command.make_context("piecework map", list(stored.words[1:]), obj=again) as context:
         context.params.update(overriding)
-        return int(command.invoke(context))
+        try:
+            return int(command.invoke(context))
+        except JournalChanged as error:  # in the words of this command line
+            way = 'resume="anyway" (--resume=anyway)'
+            raise JournalChanged(str(error).replace(way, "--anyway")) from None
 
 
 def _command_of(reader: Reader) -> Stored:

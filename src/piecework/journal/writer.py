@@ -108,7 +108,6 @@ class Writer:
         self._changed = threading.Condition()
         self._asleep = False
         self._ending: dict[str, Any] | None = None
-        self._asked = ""
         self._last = 0.0
         # No daemon: the interpreter waits until everything is committed.
         self._thread = threading.Thread(target=self._run, name="piecework-journal")
@@ -166,9 +165,9 @@ class Writer:
 
     def _look(self) -> None:
         asked = directory.cancel_requested(self._path)
-        if asked and asked != self._asked:
-            self._asked = asked
+        if asked:
             self._on_cancel(asked)
+            directory.forget_cancel(self._path)  # whoever asked sees that it was heard
 
     def _commit(self, ending: dict[str, Any] | None = None) -> None:
         """One transaction of all that waits; after an error everything still waits."""
