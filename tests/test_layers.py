@@ -39,7 +39,7 @@ FLOORS = [
     " executors.command_ends executors.command_verdict executors.command_guard"
     " executors.command_fan executors.command_work",
     "worker master crew auto",
-    "reporting handle wiring runtime",
+    "reporting handle wiring runtime pool pool.flow pool.outcomes pool.results",
     "extract extract.pattern extract.plan extract.rows extract.job",
     "cli cli.app cli.options cli.target cli.inputs cli.values cli.output cli.progress cli.text"
     " cli.ends cli.exec cli.exec.blocks cli.exec.folders cli.exec.gather cli.exec.joblog cli.exec.limits"
@@ -51,7 +51,7 @@ FLOORS = [
     " cli.rm cli.drive cli.table cli.signals cli.ending cli.map cli.extract cli.version __main__",
 ]
 FLOOR = {f"piecework.{name}": i for i, names in enumerate(FLOORS) for name in names.split()}
-WHOLE = ("piecework.extract", "piecework.cli")  # one line each in the code map
+WHOLE = ("piecework.extract", "piecework.cli", "piecework.pool")  # one line each in the code map
 PUBLIC_ONLY = ("piecework.extract",)  # our first outside user: the public names and nothing else
 
 
