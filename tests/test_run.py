@@ -172,6 +172,17 @@ def test_memory_is_tried_once_more_alone_whatever_the_retries(retries: int) -> N
     assert (state.quarantined, state.failed, state.losses) == (1, 0, 2)
 
 
+def test_a_command_that_memory_ran_out_for_is_tried_again_as_retries_say() -> None:
+    ended = Failure(
+        type="piecework.CommandFailed", message="killed", cause="memory", result=object()
+    )
+    state = RunState(Retry(1))
+    batch = hand_out(state, 1)
+    assert state.record(report(batch, {0: ended}), 0.0) == []
+    state.record(report(again(state, 0.0), {0: ended}), 1.0)
+    assert (state.failed, state.quarantined, state.losses) == (1, 0, 0)
+
+
 def test_memory_that_was_enough_alone_is_no_failure() -> None:
     state = RunState()
     batch = hand_out(state, 1)

@@ -257,9 +257,9 @@ class RunState:
             return QUARANTINED
         if self.stopping:
             return FAILED
-        if task.failure.cause == "memory" or self.retry.wanted(task.failure, task.attempt):
-            return PENDING
-        return FAILED
+        unexplained = losses and task.failure.cause == "memory"  # whose it was (rule 3)
+        wanted = unexplained or self.retry.wanted(task.failure, task.attempt)
+        return PENDING if wanted else FAILED
 
     def _try_again(
         self, task: Again, losses: int, now: float, random: Callable[[], float] | None
