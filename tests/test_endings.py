@@ -149,6 +149,29 @@ def test_ctrl_c_ends_tasks_that_hang_in_processes(scripts: list[Script]) -> None
     assert script.left() == []
 
 
+def test_what_ctrl_c_has_interrupted_is_not_begun_again(scripts: list[Script]) -> None:
+    script = Script(
+        """
+        def hangs(x):
+            print("ready", flush=True)
+            time.sleep(60)
+
+        try:
+            with piecework.map(hangs, range(3), on=on) as run:
+                next(run)
+        except KeyboardInterrupt:
+            print(run.summary.stopped, run.summary.done, flush=True)
+        """,
+        "inline",
+    )
+    scripts.append(script)
+    script.wait_ready()
+    script.interrupt()
+    code, out, err = script.end()
+    assert (code, out, err) == (0, "interrupted 0\n", "")
+    assert script.left() == []
+
+
 def test_ctrl_c_in_the_readers_own_code_ends_the_run(scripts: list[Script]) -> None:
     script = Script(
         """

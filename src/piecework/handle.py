@@ -193,9 +193,9 @@ class Run(Generic[R]):
         self._master.set_awaited(True)
         try:
             while not ready():
-                if self._crew.work():
+                if not self._master.told_to_stop and self._crew.work():
                     continue
-                if not self._loop.drive(lambda: ready() or self._crew.has_work) and not ready():
+                if not self._loop.drive(lambda: ready() or self._works()) and not ready():
                     raise PieceworkError("the executor was closed while the run went on")
         except KeyboardInterrupt as error:
             self._stop("interrupted", kill=True)
@@ -205,6 +205,10 @@ class Run(Generic[R]):
             self._master.set_awaited(False)
             if self._crew.here and self._master.finished:
                 self._crew.free()  # its loop cannot be closed by itself: only we turn it
+
+    def _works(self) -> bool:
+        """Whether there is something to do here; not what an interrupt has just got us out of."""
+        return self._crew.has_work and not self._master.told_to_stop
 
     def wait(self) -> Summary:
         """Wait for the end and return the account; raises nothing, and values are dropped."""

@@ -333,6 +333,11 @@ class Master:
         self._asked.append((reason, error, kill))
         self.soon()
 
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether somebody has asked for the end, although it may not have been heard yet."""
+        return bool(self._asked) or self.state.stopping
+
     def stop_after(self, seconds: float, reason: str, error: BaseException, *, kill: bool) -> None:
         """Stop then, unless the run has finished by itself."""
         stop = partial(self.stop, reason, error, kill=kill)

@@ -53,6 +53,11 @@ def hold(text: str) -> str:
     return Path(text).read_text() if os.path.exists(text) else text
 
 
+async def hold_async(text: str) -> str:
+    """`hold`, on an event loop that goes on meanwhile."""
+    return await asyncio.to_thread(hold, text)
+
+
 not_a_function = 3
 unpicklable = partial(double, lock=threading.Lock())
 

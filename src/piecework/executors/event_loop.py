@@ -144,7 +144,7 @@ class EventLoop:
         self._end_if_closed()
 
     def _end_if_closed(self) -> None:
-        if self._why_closed and self._slots.idle and not self._incoming:
+        if self._ready and self._why_closed and self._slots.idle and not self._incoming:
             self._loop.stop()
 
     def _run(self) -> None:
@@ -152,6 +152,7 @@ class EventLoop:
             if self._initialize():
                 self._turn()
         finally:
+            self._ready = False  # a late word must not stop what ends the event loop
             end_loop(self._loop)
 
     def _turn(self) -> None:
