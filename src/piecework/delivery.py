@@ -39,6 +39,7 @@ class Piece:
     nbytes: int = 0
     recalled: bool = False  # from the journal: it was not run now
     places: Sequence[int] = ()  # there
+    workers: Sequence[str] = ()  # where not one worker did all of it
 
     def __len__(self) -> int:
         return len(self.values)
@@ -91,6 +92,7 @@ class Piece:
             worker=self.worker,
             recalled=self.recalled,
             places=self.places[start:stop],
+            workers=self.workers[start:stop],
         )
 
     def results(self) -> Iterator[Result]:
@@ -106,7 +108,7 @@ class Piece:
             failures,
             _each(self.timings, count),
             repeat(self.attempt),
-            repeat(self.worker),
+            self.workers or repeat(self.worker),
             repeat(self.recalled),
         )
 

@@ -42,6 +42,11 @@ def all_atomic(inputs: Sequence[Any]) -> bool:
 
 def digest(value: Any) -> bytes:
     """Sixteen bytes that are the same for the same input. UsageError where that cannot be told."""
+    kind = type(value)
+    if kind is str:
+        return _hash(b"str" + value.encode("utf-8", "surrogatepass"))
+    if kind is int:
+        return _hash(b"int%d" % value)
     try:
         return _digest(value)
     except Exception as error:
@@ -70,7 +75,11 @@ def same(inputs: Sequence[Any], others: Sequence[Any]) -> bool:
 def _digest(value: Any) -> bytes:
     file = io.BytesIO()
     _Stable(file).dump(value)
-    return blake2b(file.getbuffer(), digest_size=ID_BYTES).digest()
+    return _hash(file.getbuffer())
+
+
+def _hash(data: bytes | memoryview) -> bytes:
+    return blake2b(data, digest_size=ID_BYTES).digest()
 
 
 class _Stable(pickle.Pickler):

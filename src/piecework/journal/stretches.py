@@ -83,7 +83,7 @@ class Stretches:
             found[number] = row.values[at - row.place], seconds, mark.attempt, mark.worker
         first = 0
         for stop in range(1, len(found) + 1):
-            if stop < len(found) and found[stop][2:] == found[first][2:]:
+            if stop < len(found) and found[stop][2] == found[first][2]:
                 continue
             some = found[first:stop]
             yield Piece(
@@ -93,7 +93,7 @@ class Stretches:
                 inputs=(),
                 timings=[(1, one[1]) for one in some],
                 attempt=some[0][2],
-                worker=some[0][3],
+                workers=[one[3] for one in some],
                 recalled=True,
                 places=places[first:stop],
             )
