@@ -373,6 +373,7 @@ def _dropped(master: Master, crew: Crew, loop: Loop) -> None:
     """Nobody holds the run any more. May be called anywhere, so it only leaves word."""
     if master.finished:
         return
+    crew.on_free()
     if not crew.here:
         master.stop("cancelled", kill=True)
         return

@@ -31,7 +31,7 @@ class Watcher:
     def __init__(self, name: str | None) -> None:
         self._body = _body(name or "")
         self._watch = Watch(self._body)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # `leave` comes from a finalizer, at any point
         self._ended = False
 
     def __call__(self, progress: Progress) -> None:
