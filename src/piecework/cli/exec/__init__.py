@@ -90,8 +90,12 @@ def __getattr__(name: str) -> Any:
     @click.command(
         "exec",
         add_help_option=False,
-        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-        short_help="Run a command for every argument, line or block of input.",
+        help="Run a command for every argument, line or block of input.",
+        context_settings={
+            "auto_envvar_prefix": "PIECEWORK",
+            "ignore_unknown_options": True,
+            "allow_interspersed_args": False,
+        },
     )
     @click.argument("words", nargs=-1, type=click.UNPROCESSED)
     def command(words: tuple[str, ...]) -> int:

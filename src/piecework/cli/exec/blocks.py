@@ -81,11 +81,12 @@ class _Cutter:
         if len(self._data) < self._size:
             return 0
         # A mark may reach beyond the block with what belongs to the next record.
-        last = self._data.rfind(self._mark, 1, self._size - self._keep + len(self._mark))
-        if last > 0:
+        begin = 0 if self._keep else 1  # else a block of nothing
+        last = self._data.rfind(self._mark, begin, self._size - self._keep + len(self._mark))
+        if last >= 0:
             return last + self._keep
-        first = self._data.find(self._mark, max(1, self._searched))
-        if first > 0:
+        first = self._data.find(self._mark, max(begin, self._searched))
+        if first >= 0:
             return first + self._keep
         self._searched = max(0, len(self._data) - len(self._mark) + 1)
         return 0

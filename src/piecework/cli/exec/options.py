@@ -265,19 +265,18 @@ def _unknown(name: str) -> str:
 def from_environment(environment: Mapping[str, str]) -> list[str]:
     """Options given as variables, as words: PIECEWORK_KEEP_ORDER=1 is --keep-order."""
     words: list[str] = []
-    names = {name for name in environment if name.startswith("PIECEWORK_")}
-    seen = {"help"}
-    for option in KNOWN.values() if names else ():
-        name = f"PIECEWORK_{option.dest.upper()}"
-        if name not in names or option.dest in seen or option.value is not None:
+    if not any(name.startswith("PIECEWORK_") for name in environment):
+        return words
+    for name, option in KNOWN.items():
+        if not name.startswith("--") or option.dest == "help":
             continue
-        seen.add(option.dest)
-        written, text = option.names.split()[-1], environment[name]
-        long = next((one for one in option.names.split() if one.startswith("--")), written)
+        text = environment.get("PIECEWORK_" + name[2:].upper().replace("-", "_"))
+        if text is None:
+            continue
         if option.metavar:
-            words.append(f"{long}={text}")
+            words.append(f"{name}={text}")
         elif text.lower() not in ("", "0", "false", "no", "off"):
-            words.append(long)
+            words.append(name)
     return words
 
 

@@ -205,7 +205,7 @@ def tagged(chunks: Iterable[bytes], tag: bytes) -> Iterator[bytes]:
         return
     begins = True
     between = b"\n" + tag
-    for chunk in chunks:
+    for chunk in filter(None, chunks):
         ends = chunk.endswith(b"\n")
         body = chunk[:-1] if ends else chunk
         text = body.replace(b"\n", between)

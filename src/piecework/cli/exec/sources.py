@@ -83,6 +83,11 @@ class Source:
         if header:
             self.names = next(self.rows(names=True), ())
 
+    def __del__(self) -> None:
+        for file in (getattr(self, "_file", None), getattr(self, "_spool", None)):
+            if file is not None:
+                file.close()
+
     @property
     def values(self) -> Sequence[Row] | None:
         """All of it where it was given as arguments."""
