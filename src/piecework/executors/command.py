@@ -32,6 +32,7 @@ from piecework.executors.command_verdict import Verdicts, result_of
 from piecework.executors.command_work import Call, Work
 from piecework.executors.cores import cores
 from piecework.failures import failure_from
+from piecework.lean import suppress
 from piecework.loop import Loop, Timer
 from piecework.task import Batch, Failure, Report
 
@@ -104,6 +105,7 @@ class CommandExecutor:
         self._verdicts = Verdicts()
         self._starter = Starter(self._fan, self._folder, watcher, self._changed, inherit, capture)
         self._guard: Guard | None = None
+        self._guard_fd = -1
         self._open: deque[Work] = deque()  # with positions that wait
         self._works: set[Work] = set()
         self._running: dict[int, Child] = {}  # by slot
@@ -250,6 +252,7 @@ class CommandExecutor:
             if self._guard is None:
                 self._guard = Guard(self.slots, self._token, self._folder.path)
                 self._folder.guard = self._guard  # it lives as long as there are files
+                self._watch_guard(self._guard)
             self._starter.start(child)
         except OSError as error:
             heapq.heappush(self._free, slot)
@@ -279,6 +282,23 @@ class CommandExecutor:
                 payload,
             )
         return True
+
+    def _watch_guard(self, guard: Guard) -> None:
+        """One that is ended by somebody is replaced."""
+        try:
+            fd = os.pidfd_open(guard.pid)
+        except (AttributeError, OSError):
+            return
+
+        def replace() -> None:
+            self._fan.close(fd)
+            self._guard_fd = -1
+            with suppress(OSError):  # no process to be had
+                guard.start()
+                self._watch_guard(guard)
+
+        self._fan.add(fd, replace)
+        self._guard_fd = fd
 
     def _refuse(self, child: Child, failure: Failure) -> None:
         """It could not be started."""
@@ -355,6 +375,8 @@ class CommandExecutor:
             self._freed = True
             self._ends.close()
             self._starter.close()
+            if self._guard_fd >= 0:
+                self._fan.close(self._guard_fd)
             self._fan.end()
             self._guard = None  # the folder has it, as long as somebody holds what is in it
             self._folder = self._starter.folder = None  # type: ignore[assignment]

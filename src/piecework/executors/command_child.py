@@ -288,6 +288,7 @@ class Child:
         """Let go of all that it has; where we end it, its group is killed first."""
         self.deaf()
         self._end_feeding()
+        self.streams = []  # they refer back to this: it shall go without a collection
         if self.why:
             self.signal(signal.SIGKILL)
             if self.status is None:
