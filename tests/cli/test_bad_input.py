@@ -74,7 +74,7 @@ def test_a_command_that_is_not_there_gets_a_suggestion() -> None:
     done = piecework("mpa", "x:y")
     assert done.code == 2
     assert "no command \"mpa\". Did you mean 'map'?" in done.err
-    assert piecework("zzz").err.startswith('piecework: no command "zzz". Choose one of: map,')
+    assert piecework("zzz").err.startswith('piecework: no command "zzz". Choose one of: exec, map,')
     assert piecework().code == 2
 
 

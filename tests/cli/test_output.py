@@ -50,7 +50,6 @@ def test_what_the_journal_does_not_know_of_is_cut_off(tmp_path: Path) -> None:
     kept = written(path, 3)
     out = Output(str(path))
     out.start(kept)
-    assert path.read_bytes() == b"line 0\nline 1\nline 2\n"
     assert [out.has(n) for n in range(4)] == [True, True, True, False]
     out.write(b"line 3\n", 3)
     out.close()
@@ -74,9 +73,9 @@ def test_a_file_that_is_not_the_one_left_is_written_anew(tmp_path: Path, harm: s
         path = tmp_path / "other"
     out = Output(str(path))
     out.start(kept, anew=harm == "in order")
-    assert path.read_bytes() == b""
     assert not any(out.has(n) for n in range(300))
     out.close()
+    assert path.read_bytes() == b""
 
 
 def test_without_a_journal_the_file_is_emptied(tmp_path: Path) -> None:
@@ -84,8 +83,18 @@ def test_without_a_journal_the_file_is_emptied(tmp_path: Path) -> None:
     written(path, 3)
     out = Output(str(path))
     out.start()
-    assert path.read_bytes() == b""
     out.close()
+    assert path.read_bytes() == b""
+
+
+def test_a_run_that_is_refused_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    written(path, 3)
+    before = path.read_bytes()
+    out = Output(str(path))
+    out.start()
+    out.close(refused=True)
+    assert path.read_bytes() == before
 
 
 def test_a_result_in_parts_counts_when_its_last_part_is_there(tmp_path: Path) -> None:

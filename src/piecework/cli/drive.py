@@ -17,7 +17,7 @@ from piecework.cli import text
 from piecework.cli.ending import DEADLINE, GRACE_SECONDS, KILL_SECONDS, PIPE_CLOSED
 from piecework.cli.output import CannotWrite, Output
 from piecework.cli.signals import Signals
-from piecework.errors import PieceworkError
+from piecework.errors import PieceworkError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def drive(
             ticker.lost = signals.lost
             trouble = _consume(run, ordered, write, output)
         freed = trouble is None or _freed(run)
-    output.close()
+    output.close(refused=isinstance(trouble, UsageError))
     if not output.broken:  # whoever closed our output has seen enough
         closing(run.summary)
         _say_how_to_go_on(run)
@@ -180,6 +180,8 @@ def _exit_code(summary: Summary, ended: int, trouble: BaseException | None, outp
     if isinstance(trouble, CannotWrite):
         text.say(f"piecework: {trouble}")
         return OWN_ERROR
+    if isinstance(trouble, UsageError):  # known only when the inputs were drawn
+        return USAGE
     if isinstance(trouble, KeyboardInterrupt):
         return ended or 128 + signal.SIGINT
     code = _STOPPED.get(summary.stopped, OWN_ERROR)

@@ -75,6 +75,7 @@ class Output:
         self._record: Record | None = None
         self._indexes: list[int] = []  # of results in `_waiting`
         self._written: list[int] = []  # of results in the file, not committed
+        self._started = False
         self._length = 0
         self._tail = b""
         self._committed = 0.0
@@ -86,18 +87,17 @@ class Output:
         return self._path is None and self._file.isatty()
 
     def start(self, record: Record | None = None, *, anew: bool = False) -> None:
-        """Empty the file of an earlier run: not before this one is known to begin.
+        """Say which run this is; the file of an earlier one is emptied with the first result.
 
-        With the `record` of a run that goes on, cut it to what that knows of, unless `anew`.
+        With the `record` of a run that goes on, it is cut to what that knows of, unless `anew`.
         """
+        self._started = True
         if self._regular:
             known = record is not None and (self._adding or not anew)
             self._length, self._tail = self._kept(record) if record and known else (0, b"")
             if self._adding and not self._length:
                 self._add_to(record)
                 return
-            self._file.truncate(self._length)
-            self._file.seek(self._length)
             self._record = record
         if record is not None and self._length == 0 and not self._adding:
             record.forget_output()
@@ -106,8 +106,15 @@ class Output:
         """Lines go to the end of a file that was changed since, which the journal need not know."""
         known = record.output if record is not None else None
         if known is None or known[0] != os.path.realpath(self.name):
-            self._file.truncate(0)
-        self._length = self._file.seek(0, os.SEEK_END)
+            return
+        self._length = os.fstat(self._file.fileno()).st_size
+
+    def _cut(self) -> None:
+        """Not before something is there to be written: a run that is refused costs nothing."""
+        if self._started and self._regular:
+            self._file.truncate(self._length)
+            self._file.seek(self._length)
+        self._started = False
 
     def has(self, index: int) -> bool:
         """Whether this recalled result is in the file already."""
@@ -152,6 +159,7 @@ class Output:
         self._waiting.clear()
         self._bytes = 0
         try:
+            self._cut()
             with self.curtain():
                 self._put(block)
         except BrokenPipeError:
@@ -207,9 +215,17 @@ class Output:
                 "What was written before is kept; give -o FILE where there is room."
             )
 
-    def close(self) -> None:
-        """Flush and commit; what closing meets is kept for `check` as well."""
+    def close(self, *, refused: bool = False) -> None:
+        """Flush and commit; what closing meets is kept for `check` as well.
+
+        The file of a run that was `refused` is left as it was.
+        """
         self.flush()
+        try:
+            if not refused:
+                self._cut()
+        except OSError as error:
+            self.error = self.error or error
         self.commit(now=True)
         try:
             self._file.close()
