@@ -328,8 +328,10 @@ class CommandExecutor:
         if child.why == "back":
             self._take_back(child)
         else:
-            # The next one first: while it starts on another core, this one is told of.
-            self._fill()
+            # The next one first: while it starts on another core, this one is told of. Not after
+            # a failure, which may be the one that halts the run.
+            if child.status in child.work.call.command.ok and not child.why:
+                self._fill()
             self._tell(child)
         self._check_over(child.work)
         self._soon()

@@ -35,7 +35,13 @@ def run(
 ) -> int:
     """Everything after the options were read."""
     slots = _slots(options["jobs"])
-    planned = plan(options, rest, slots=lambda: slots, inputs=again.inputs if again else None)
+    planned = plan(
+        options,
+        rest,
+        slots=lambda: slots,
+        inputs=again.inputs if again else None,
+        run=again.name if again else "",
+    )
     if options["dry_run"]:
         return _dry_run(planned)
     return _Exec(options, planned, slots).run(["exec", *words], again)
@@ -63,8 +69,9 @@ class _Exec:
             no_journal=bool(options["no_journal"]),
             again=again,
         )
-        out = _output(options, planned)
-        show = Show(planned, options, out, _joblog(options, resumed=bool(kept.resume)))
+        out = _output(options, planned, adding=again is not None and again.inputs is not None)
+        joblog = _joblog(options, resumed=bool(kept.resume))
+        show = Show(planned, options, out, joblog, again.index_of if again else None)
         lined = options["grouping"] == "line" and not (options["json"] or options["output"])
         executor = CommandExecutor(
             self._slots,
@@ -104,6 +111,8 @@ class _Exec:
                 display(options["progress"], out),
                 self._closing,
                 ordered=bool(options["keep_order"]),
+                grace=options["grace"],
+                deadline=options["deadline"],
             )
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -209,10 +218,10 @@ def _resume(how: str | None) -> bool | str:
     return False if how is None else (how or True)
 
 
-def _output(options: dict[str, Any], planned: Plan) -> Output:
+def _output(options: dict[str, Any], planned: Plan, *, adding: bool) -> Output:
     if options["grouping"] == "none":  # commands write to our standard output by themselves
         return Output(os.devnull)
-    return Output(options["output"], planned.files)
+    return Output(options["output"], planned.files, adding=adding)
 
 
 def _joblog(options: dict[str, Any], *, resumed: bool) -> Any:

@@ -98,6 +98,9 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
                quantities.seconds),
         Option("--deadline", "deadline", "TIME",
                "End the whole run after this long; exit 124.", quantities.seconds),
+        Option("--grace", "grace", "TIME",
+               "What running commands get to finish after Ctrl-C or the deadline. [default: 10s]",
+               quantities.seconds),
         Option("--halt", "halt", "RULE",
                "Stop after 3 or 5% failures, or soon|now,fail|success|done=N or N%."),
         Option("--delay", "delay", "TIME", "Between two starts.", quantities.seconds),
@@ -159,7 +162,13 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
 KNOWN = {
     name: option for part in SECTIONS.values() for option in part for name in option.names.split()
 }
-DEFAULTS = {"progress": "auto", "grouping": "group", "retries": 0, "encoding": "utf-8"}
+DEFAULTS = {
+    "progress": "auto",
+    "grouping": "group",
+    "retries": 0,
+    "encoding": "utf-8",
+    "grace": 10.0,
+}
 
 ELSEWHERE = {
     "other machines come with `piecework worker`, not in this version": (

@@ -45,19 +45,20 @@ def plan(
     *,
     slots: Callable[[], int],
     inputs: Iterable[Any] | None = None,
+    run: str = "",
 ) -> Plan:
     """Everything that can be wrong is found here, before anything runs.
 
-    `inputs` are taken instead of those that the words name.
+    `inputs` are taken instead of those that the words name; `run` names one that goes on.
     """
     own, given = split(words, options["arg_file"] or ())
     _check_together(options, own)
     if inputs is not None:
         return Plan(only_command(options, words), inputs, (), (), False)
     if options["pipe"]:
-        return _piped(options, own, given)
+        return _piped(options, own, given, run)
     form = _format(options)
-    sources = [Source(one, form, header=bool(options["header"])) for one in given]
+    sources = [Source(one, form, header=bool(options["header"]), run=run) for one in given]
     names: Row = sum((source.names for source in sources), ())
     if options["header"]:
         own = _numbered(own, names)
@@ -283,7 +284,7 @@ def _fixed(template: Template) -> int:
 # -- blocks of standard input -------------------------------------------------------------------
 
 
-def _piped(options: dict[str, Any], own: Sequence[str], given: Sequence[Given]) -> Plan:
+def _piped(options: dict[str, Any], own: Sequence[str], given: Sequence[Given], run: str) -> Plan:
     name = given[0].file if len(given) == 1 else None
     if name is None:
         raise UsageError(
@@ -300,7 +301,7 @@ def _piped(options: dict[str, Any], own: Sequence[str], given: Sequence[Given]) 
             "with --pipe a command gets its input on standard input, and {} stands for nothing. "
             "Leave it out; {#} is the number of the block."
         )
-    file = opened(name)
+    file = opened(name, run)
     end = options["recend"]
     if end is None:
         end = "\0" if options["null"] else "" if options["recstart"] else "\n"

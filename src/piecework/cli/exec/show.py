@@ -35,8 +35,14 @@ class Show:
     """Writes each result. `write` is for the consumer, the others for the control loop."""
 
     def __init__(
-        self, plan: Plan, options: dict[str, Any], out: Output, joblog: Joblog | None
+        self,
+        plan: Plan,
+        options: dict[str, Any],
+        out: Output,
+        joblog: Joblog | None,
+        index_of: Callable[[int], int] | None = None,
     ) -> None:
+        self._index_of = index_of  # of a retried task: its index in the run
         self._plan = plan
         self._out = out
         self._joblog = joblog
@@ -58,7 +64,8 @@ class Show:
         if not result.recalled:
             self._note(result, ended)
         if self._json:
-            self._out.write(line(result), result.index)
+            index = result.index if self._index_of is None else self._index_of(result.index)
+            self._out.write(line(result, index), result.index)
         elif not result.recalled:
             if self._verbose:
                 self._out.write(os.fsencode(self._text(result, ended)) + b"\n")
@@ -227,11 +234,12 @@ def to_stderr(parts: Iterable[bytes]) -> None:
                     return
 
 
-def line(result: Result) -> bytes:
-    """One result as a line of JSON."""
+def line(result: Result, index: int | None = None) -> bytes:
+    """One result as a line of JSON; `index` is the task's, if not as the result has it."""
     from piecework.cli import values
 
-    entry: dict[str, Any] = {"index": result.index, "input": _shown(result), "ok": result.ok}
+    index = result.index if index is None else index
+    entry: dict[str, Any] = {"index": index, "input": _shown(result), "ok": result.ok}
     ended = command_result(result)
     if result.ok:
         entry["value"] = _ended(ended)

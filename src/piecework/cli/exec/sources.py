@@ -21,7 +21,13 @@ from piecework.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from typing import BinaryIO, cast
+else:
+
+    def cast(kind: str, value: object) -> object:
+        """As in `typing`, whose import takes longer than a command."""
+        return value
+
 
 Row = tuple[str, ...]
 BLOCK_BYTES = 1 << 16
@@ -64,7 +70,7 @@ class Format:
 class Source:
     """One source, which can be gone through again."""
 
-    def __init__(self, given: Given, form: Format, *, header: bool = False) -> None:
+    def __init__(self, given: Given, form: Format, *, header: bool = False, run: str = "") -> None:
         self.linked = given.linked
         self.names: Row = ()
         self.again = False  # it will be gone through more than once
@@ -77,7 +83,7 @@ class Source:
         self._spooled = False
         self._begin = 0
         if given.file is not None:
-            self._file = opened(given.file)
+            self._file = opened(given.file, run)
             if _regular(self._file):
                 self._begin = self._file.tell()
         if header:
@@ -224,10 +230,13 @@ def _wrapped(members: Sequence[Source]) -> Iterator[Row]:
 # -- files ------------------------------------------------------------------------------------
 
 
-def opened(name: str) -> BinaryIO:
-    """The file, or standard input for "-"; UsageError where it cannot be read."""
+def opened(name: str, run: str = "") -> BinaryIO:
+    """The file, or standard input for "-"; UsageError where it cannot be read.
+
+    `run` is the name of one that goes on: it must be given its standard input once more.
+    """
     if name == "-":
-        return _standard_input()
+        return _once_more(run) if run else _standard_input()
     try:
         file = open(name, "rb", buffering=0)  # noqa: SIM115  # open as long as the run
         if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
@@ -249,6 +258,40 @@ def _standard_input() -> BinaryIO:
             "ls | piecework exec CMD"
         )
     return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+
+
+def _once_more(run: str) -> BinaryIO:
+    """Nothing there means that nobody gave it, not that there is nothing left to do."""
+    if sys.stdin is not None and not sys.stdin.isatty():
+        file = _standard_input()
+        if _regular(file):
+            if os.fstat(file.fileno()).st_size:
+                return file
+        elif first := file.read(BLOCK_BYTES):
+            return cast("BinaryIO", Ahead(first, file))
+    raise UsageError(
+        f"the run {run} read its arguments from standard input. Give them once more: "
+        f"... | piecework resume {run}\n"
+        f"What failed is tried again without them: piecework retry {run}"
+    )
+
+
+class Ahead:
+    """A pipe of which the first bytes were read already."""
+
+    def __init__(self, first: bytes, file: BinaryIO) -> None:
+        self.name = file.name
+        self.fileno = file.fileno
+        self.close = file.close
+        self._first = first
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        """What was read first, then the rest."""
+        if not self._first:
+            return self._file.read(size)
+        first, self._first = self._first[:size], self._first[size:]
+        return first
 
 
 def split(file: BinaryIO, end: bytes, begin: int | None = None) -> Iterator[bytes]:
