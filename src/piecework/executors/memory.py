@@ -89,13 +89,21 @@ def _read(path: str) -> bytes | None:
 def family(pid: int) -> list[int]:
     """The process and all that descend from it."""
     found, new = [pid], [pid]
+    by_parent: dict[int, list[int]] | None = None
     while new:
-        new = [child for parent in new for child in _children(parent) if child not in found]
+        parents, new = new, []
+        for parent in parents:
+            children = _children(parent) if by_parent is None else by_parent.get(parent, [])
+            if children is None:  # then one look at all processes serves the whole family
+                by_parent = _by_parent()
+                children = by_parent.get(parent, [])
+            new += [child for child in children if child not in found]
         found += new
     return found
 
 
-def _children(pid: int) -> list[int]:
+def _children(pid: int) -> list[int] | None:
+    """None where the system does not say so of one process."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
@@ -108,17 +116,18 @@ def _children(pid: int) -> list[int]:
     for thread in threads:
         text = _read(f"/proc/{pid}/task/{thread}/children")
         if text is None:  # this kernel has no such files, or the thread has ended
-            return _children_by_search(pid)
+            return None
         found += map(int, text.split())
     return found
 
 
-def _children_by_search(pid: int) -> list[int]:
-    found = []
+def _by_parent() -> dict[int, list[int]]:
+    """All processes by their parent."""
+    found: dict[int, list[int]] = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         words = (_read(f"/proc/{name}/stat") or b"").rpartition(b")")[2].split()
-        if len(words) > 1 and int(words[1]) == pid:
-            found.append(int(name))
+        if len(words) > 1:
+            found.setdefault(int(words[1]), []).append(int(name))
     return found
 
 

@@ -30,11 +30,12 @@ class MemoryWatch:
         """Look at every worker, unless the last look was so long that this is too early."""
         if now < self._next:
             return
+        before = time.thread_time()  # what it costs, not how long others had the core meanwhile
         for worker in list(self._roster.workers.values()):
             limit = self._limit(worker)
             if limit is not None:
                 self._look_at(worker, limit)
-        self._next = now + SHARE * (time.monotonic() - now)
+        self._next = now + SHARE * (time.thread_time() - before)
 
     def _limit(self, worker: WorkerProcess) -> int | None:
         """The tightest limit of what it runs; None where nothing has one."""
@@ -51,8 +52,8 @@ class MemoryWatch:
         pids = memory.family(worker.pid)
         if memory.rough(pids) <= limit:
             return
-        started = time.monotonic()
-        if started < self._exact_at.get(worker.number, 0.0):
+        now, before = time.monotonic(), time.thread_time()
+        if now < self._exact_at.get(worker.number, 0.0):
             return
         held = memory.exact(pids, forked=self._forked)
         if held > limit:
@@ -61,5 +62,5 @@ class MemoryWatch:
             worker.doomed = "memory"
             self._roster.kill(worker)  # at once: it may be taking another GB a second
             return
-        took = time.monotonic() - started
-        self._exact_at[worker.number] = started + max(EXACT_SECONDS, SHARE * took)
+        took = time.thread_time() - before
+        self._exact_at[worker.number] = now + max(EXACT_SECONDS, SHARE * took)
