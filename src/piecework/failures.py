@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MESSAGE_MAX = 10_000  # characters
 TRACEBACK_MAX = 100_000  # characters
+NOTE_LINES = 5  # of the output, on an exception; the Failure has more
+NOTE_LINE_MAX = 200
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
@@ -137,7 +139,8 @@ def rebuild(
     """The exception to raise for the consumer, with the remote traceback as its cause.
 
     Of the user's own type where that can be made here, else RemoteError. What is given of
-    index, input, attempt and worker becomes a note on it. Raises nothing but an interrupt.
+    index, input, attempt and worker becomes a note on it, and what the task printed last another
+    one. Raises nothing but an interrupt.
     """
     exc = _of_cause(failure)
     try:
@@ -146,6 +149,8 @@ def rebuild(
         note = _note(index, input, attempt, worker)
         if note:
             exc.add_note(note)
+        if failure.output and failure.result is None:  # of a command it is in the message
+            exc.add_note(_printed(failure.output))
     except KeyboardInterrupt:
         raise
     except BaseException:  # a class may refuse attributes: it is raised without them
@@ -186,6 +191,14 @@ def _note(index: int | None, input: Any, attempt: int | None, worker: str | None
     if worker:
         said.append(f"worker {worker}")
     return ", ".join(said)
+
+
+def _printed(output: str) -> str:
+    """The last few of the last lines."""
+    lines = output.splitlines()
+    said = "it printed last:" if len(lines) > NOTE_LINES else "it printed:"
+    shown = [cut(line, NOTE_LINE_MAX) for line in lines[-NOTE_LINES:]]
+    return "\n".join([said, *(f"    {line}" for line in shown)])
 
 
 def _short(value: Any) -> str:

@@ -14,7 +14,6 @@ import os
 import sys
 from functools import partial
 
-from piecework.executors.printing import HOLD
 from piecework.loop import READ, Loop
 
 TYPE_CHECKING = False
@@ -51,7 +50,7 @@ class Hearing:
         printed.tagged, printed.one_slot = self._tagged, self._one_slot
         self._open.append(printed)
         if self.held:
-            printed.words[HOLD] = 1
+            printed.hold(True)
         else:
             self._register(printed)
 
@@ -114,7 +113,7 @@ class Hearing:
     def _hold(self) -> None:
         self.held = True
         for printed in self._open:
-            printed.words[HOLD] = 1
+            printed.hold(True)
         for printed in self._open + self._left_over:
             for fd in printed.fds:
                 if fd >= 0:
@@ -125,7 +124,7 @@ class Hearing:
             return
         self.held = False
         for printed in self._open:
-            printed.words[HOLD] = 0
+            printed.hold(False)
         for printed in self._open + self._left_over:
             self._register(printed)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 
 from piecework.executors.marked import Lines, Part, Unpacker
-from piecework.executors.printing import ERR, LOG, MARK, OUT, PRINTED, RAW, TOKEN
+from piecework.executors.printing import ERR, HOLD, LOG, MARK, OUT, PRINTED, RAW, TOKEN
 from piecework.executors.work import BatchWork
 from piecework.failures import with_output
 from piecework.tail import Tail
@@ -59,6 +59,7 @@ class Printed:
     def __init__(self, worker: WorkerProcess) -> None:
         self.tagged = False  # the worker runs tasks of a map
         self.one_slot = False
+        self.held = False  # it is not to print
         self.said: list[tuple[str, Any]] = []
         self.fds: list[int] = []
         self.theirs: list[int] = []  # what the worker is started with
@@ -90,6 +91,11 @@ class Printed:
             if fd >= 0:
                 os.close(fd)
         self.fds, self.ended = [-1, -1], []
+
+    def hold(self, held: bool) -> None:
+        """Have its prints wait, or go on."""
+        self.held = held
+        self.words[HOLD] = held
 
     @property
     def active(self) -> bool:

@@ -354,5 +354,6 @@ class WorkerProcess:
         now = time.monotonic()
         for line in self.lines:
             running = line.running()
-            if running != line.seen:
+            # While nobody reads what it prints it may be waiting for that: it is not its own time.
+            if running != line.seen or self.printed.held:
                 line.seen, line.seen_at = running, now
