@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from piecework import captured
 from piecework.captured import Capture, Folder, Lines, Output, Tail
 from piecework.errors import PieceworkError
 
@@ -100,3 +101,26 @@ def test_lines_come_whole_in_order_and_none_is_lost(parts: list[bytes], most: in
 def test_an_output_knows_its_size() -> None:
     assert len(Output(b"abc")) == 3
     assert "3 bytes" in repr(Output(b"abc"))
+
+
+def test_outputs_are_held_in_memory_only_as_long_as_there_is_room(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(captured, "SMALL", 10)
+    monkeypatch.setattr(captured, "HELD_MAX", 100)
+
+    def output(size: int) -> Output:
+        capture = Capture(folder)
+        for _ in range(size):
+            capture.add(b"x")
+        return capture.end()
+
+    small = [output(10) for _ in range(100)]
+    held = [output(40), output(40)]
+    assert all(one.path is None for one in small + held)
+    assert folder.held == 80
+    assert output(40).path is not None
+    del held[0]
+    assert folder.held == 40
+    assert output(40).path is None
+    assert folder.held == 40

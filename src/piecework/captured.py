@@ -1,10 +1,12 @@
-"""What a command printed: in memory while it is small, in a file of its own beyond that.
+"""What a command printed: in memory while there is room, in a file of its own beyond that.
 
     pipe ──▶ Capture ── end ──▶ Output ──▶ read(), chunks()
-               │ past a limit      │ pickled: the last `keep_bytes` at most
+               │ no room           │ pickled: the last `keep_bytes` at most
                ▼                   ▼ dropped: its file goes
              file in a Folder ◀────┘
 
+A small output is always in memory; larger ones are as long as all of them together take no more
+than HELD_MAX: who reads them in time pays for no file, who does not pays with disk, not memory.
 A file is open only while it is written or read, so any number of outputs can be held. The folder
 goes with the last of them; after a `kill -9` the executor's watchdog removes it.
 """
@@ -18,7 +20,9 @@ from collections.abc import Callable, Iterator
 from piecework.errors import PieceworkError
 
 CHUNK = 1 << 16
-MEMORY_MAX = 1 << 18  # bytes of one output that are held in memory
+SMALL = 1 << 18  # bytes of one output that are held in any case
+MEMORY_MAX = 8 << 20  # ... and of one, where there is room
+HELD_MAX = 64 << 20  # of all that are not small
 KEEP_BYTES = 1 << 20
 LINE_MAX = 1 << 20
 
@@ -28,6 +32,7 @@ class Folder:
 
     def __init__(self, path: str = "") -> None:
         self.path = path or _fresh_path()
+        self.held = 0  # bytes in memory of outputs that are not small
         self._files = 0
         self.guard: object = None  # removes it where we cannot: kept as long as there are files
         self._made = False
@@ -69,13 +74,14 @@ class Output:
     be kept: only its end is there.
     """
 
-    __slots__ = ("_data", "_file", "_keep", "size", "truncated")
+    __slots__ = ("_data", "_file", "_folder", "_keep", "size", "truncated")
 
     def __init__(
         self, data: bytes = b"", size: int | None = None, *, keep_bytes: int = KEEP_BYTES
     ) -> None:
         self._data = data
         self._file: _File | None = None
+        self._folder: Folder | None = None  # that counts it as held
         self._keep = keep_bytes
         self.size = len(data) if size is None else size
         self.truncated = len(data) < self.size
@@ -87,6 +93,15 @@ class Output:
         output._file = _File(folder, path)
         output.truncated = False
         return output
+
+    def held_by(self, folder: Folder) -> Output:
+        """The same, counted as held in memory as long as it lives."""
+        self._folder = folder
+        return self
+
+    def __del__(self) -> None:
+        if self._folder is not None:
+            self._folder.held -= len(self._data)
 
     @property
     def path(self) -> str | None:
@@ -153,12 +168,13 @@ class Output:
 class Capture:
     """Takes what a command prints until it ends."""
 
-    __slots__ = ("_fd", "_folder", "_keep", "_memory_max", "_parts", "_path", "size")
+    __slots__ = ("_fd", "_folder", "_held", "_keep", "_memory_max", "_parts", "_path", "size")
 
     def __init__(
         self, folder: Folder, *, memory_max: int = MEMORY_MAX, keep_bytes: int = KEEP_BYTES
     ) -> None:
         self.size = 0
+        self._held = 0  # of it, as the folder counts
         self._folder = folder
         self._keep = keep_bytes
         self._memory_max = memory_max
@@ -171,20 +187,38 @@ class Capture:
         self.size += len(data)
         if self._fd < 0:
             self._parts.append(data)
-            if self.size <= self._memory_max:
+            if self._fits():
                 return
+            self._release()
             self._fd, self._path = self._folder.open()
             data, self._parts = b"".join(self._parts), []
         view = memoryview(data)
         while view:
             view = view[os.write(self._fd, view) :]
 
+    def _fits(self) -> bool:
+        """Whether there is room for it in memory; then it is counted."""
+        if self.size <= min(SMALL, self._memory_max):
+            return True
+        folder = self._folder
+        folder.held += self.size - self._held
+        self._held = self.size
+        return self.size <= self._memory_max and folder.held <= HELD_MAX
+
+    def _release(self) -> None:
+        self._folder.held -= self._held
+        self._held = 0
+
     def end(self) -> Output:
         """What was taken; nothing can be added any more."""
         if self._fd < 0:
             parts, self._parts = self._parts, []
             data = parts[0] if len(parts) == 1 else b"".join(parts)
-            return Output(data, keep_bytes=self._keep)
+            output = Output(data, keep_bytes=self._keep)
+            if self._held:
+                self._held = 0
+                output.held_by(self._folder)
+            return output
         os.close(self._fd)
         self._fd = -1
         return Output.in_file(self._folder, self._path, self.size, keep_bytes=self._keep)

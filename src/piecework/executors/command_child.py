@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 READ_SIZE = 1 << 16
 _READS = 16  # then others have their turn
+_MUCH = 1 << 15  # bytes; who has printed as many will print more
+_REST_SECONDS = 0.001
+_LARGE_READ = 1 << 18
 _LARGE_PIPE = 1 << 20  # for what prints much: fewer turns
 _SET_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)
 _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -45,7 +48,7 @@ def _floor(told: int) -> int:
 class Stream:
     """One pipe that a command prints to."""
 
-    __slots__ = ("_child", "_large", "_lines", "_pass_on", "_sink", "fd")
+    __slots__ = ("_child", "_lines", "_pass_on", "_resting", "_sink", "_size", "fd")
 
     def __init__(
         self,
@@ -58,7 +61,8 @@ class Stream:
         self._sink = sink
         self._pass_on = pass_on
         self._lines = None if pass_on is None else Lines()
-        self._large = False
+        self._size = READ_SIZE
+        self._resting = False
         self.fd = fd
         os.set_blocking(fd, False)
         child.fan.add(fd, self.read)
@@ -69,7 +73,7 @@ class Stream:
             if self.fd < 0:
                 return
             try:
-                data = os.read(self.fd, READ_SIZE)
+                data = os.read(self.fd, self._size)
             except BlockingIOError:
                 return
             if not data:
@@ -77,9 +81,12 @@ class Stream:
                 self._child.changed(self._child)
                 return
             self._take(data)
-            if len(data) == READ_SIZE:
+            if len(data) == self._size:
                 self._enlarge()
             elif not self._child.exited:
+                if self._sink.size > _MUCH and not self._resting:
+                    self._enlarge()
+                    self._rest()
                 return  # it has no more just now
 
     def _take(self, data: bytes) -> None:
@@ -96,9 +103,22 @@ class Stream:
         elif self._lines is not None and (whole := self._lines.add(data)):
             self._pass_on(whole)  # type: ignore[misc]  # there is one where there are lines
 
+    def _rest(self) -> None:
+        """Let it gather: programs write 4 or 8 KB at a time, and a turn for each costs more."""
+        fan = self._child.fan
+        fan.pause(self.fd)
+        self._resting = True
+        fan.loop.call_later(_REST_SECONDS, self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = False
+        if self.fd >= 0:
+            self._child.fan.resume(self.fd)
+            self.read()
+
     def _enlarge(self) -> None:
-        if not self._large and _SET_SIZE is not None:
-            self._large = True
+        if self._size < _LARGE_READ and _SET_SIZE is not None:
+            self._size = _LARGE_READ
             with suppress(OSError):  # more than this user may have
                 fcntl.fcntl(self.fd, _SET_SIZE, _LARGE_PIPE)
 

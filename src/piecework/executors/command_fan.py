@@ -35,10 +35,24 @@ class Fan:
         else:
             self.loop.register(fd, WRITE if write else READ, partial(_call, callback))
 
+    def pause(self, fd: int) -> None:
+        """Do not call back for what it has to read, until `resume`; for its end perhaps."""
+        if self._epoll is not None:
+            self._epoll.modify(fd, 0)
+        else:
+            self.loop.unregister(fd)
+
+    def resume(self, fd: int) -> None:
+        if self._epoll is not None:
+            self._epoll.modify(fd, select.EPOLLIN)
+        else:
+            self.loop.register(fd, READ, partial(_call, self._called[fd]))
+
     def close(self, fd: int) -> None:
         """Forget it and close it."""
         if self._called.pop(fd, None) is not None and self._epoll is None:
-            self.loop.unregister(fd)
+            with suppress(KeyError):  # it is paused
+                self.loop.unregister(fd)
         # Nobody else has this pipe's end or pidfd open: closed, it leaves the epoll.
         os.close(fd)
 
