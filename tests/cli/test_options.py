@@ -22,7 +22,7 @@ OPTIONS = [
     pytest.param(option, id=f"{name} {option.opts[-1]}")
     for name, command in commands()
     for option in command.params
-    if isinstance(option, click.Option)
+    if isinstance(option, click.Option) and not option.hidden
 ]
 
 

@@ -24,10 +24,10 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 @click.command(context_settings={"auto_envvar_prefix": "PIECEWORK"})
 @click.argument("run")
 @click.argument("index", type=click.IntRange(min=0))
-@click.option("--pdb", "debug", is_flag=True, help="Open the debugger where it fails.")
+@click.option("--pdb", is_flag=True, help="Open the debugger where it fails.")
 @click.option("--json", "as_json", is_flag=True, envvar="PIECEWORK_JSON",
               help="The result as the JSON line that map writes.")  # fmt: skip
-def command(run: str, index: int, debug: bool, as_json: bool) -> int:
+def command(run: str, index: int, pdb: bool, as_json: bool) -> int:
     """Call the function of RUN with its input number INDEX, in this process.
 
     Nothing of it is recorded. What the function prints is seen, a breakpoint() in it works, and
@@ -56,7 +56,7 @@ def command(run: str, index: int, debug: bool, as_json: bool) -> int:
 
         return int(executing.replay(stored.words[1:], result))
     call = _function(path, stored, function)
-    return _call(call, result, debug, as_json)
+    return _call(call, result, pdb, as_json)
 
 
 def _result(reader: Any, index: int) -> Result:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write them here. [default: standard output]",
 )
-@click.option("--failed", "which", flag_value="failed", help="Only those that failed.")
-@click.option("--done", "which", flag_value="done", help="Only those that are done.")
+@click.option("--failed", is_flag=True, help="Only those that failed.")
+@click.option("--done", is_flag=True, help="Only those that are done.")
 @click.option("--json", "as_json", is_flag=True, envvar="PIECEWORK_JSON",
               help="The closing count as one JSON object.")  # fmt: skip
-def command(run: str, output: str | None, which: str | None, as_json: bool) -> int:
+def command(run: str, output: str | None, failed: bool, done: bool, as_json: bool) -> int:
     """Write the results of RUN as JSON lines, in the order of the inputs.
 
     They are the lines that `map` and `exec` write. Works while the run is under way, too: with what
@@ -48,7 +48,7 @@ def command(run: str, output: str | None, which: str | None, as_json: bool) -> i
         line = _line(Stored.of(reader.sessions()))
         out = Output(output, [str(reader.path)])
         out.start()
-        for result in reader.results(failed={"failed": True, "done": False}.get(which or "")):
+        for result in reader.results(failed=None if failed == done else failed):
             out.write(line(result))
             count += 1
             bad += not result.ok
