@@ -366,6 +366,58 @@ def test_memory_stays_flat_over_five_million_inputs() -> None:
     assert state.done == 5_250_000
 
 
+def recalled(state: RunState, count: int, failed: Failure | None = None, **how: bool) -> Piece:
+    inputs = [f"input {index}" for index in range(state.drawn, state.drawn + count)]
+    failures = {} if failed is None else {0: failed}
+    return state.recall(Piece(0, [None] * count, failures, inputs), **how)
+
+
+def test_what_is_recalled_is_settled_and_was_not_run() -> None:
+    state = RunState()
+    assert recalled(state, 3).start == 0
+    batch = hand_out(state, 2)
+    assert recalled(state, 1, failure()).start == 5
+    recalled(state, 1, LOST, quarantined=True)
+    state.record(report(batch), now=0)
+    state.end()
+    assert (state.done, state.failed, state.quarantined, state.recalled) == (5, 1, 1, 5)
+    assert (state.executions, state.timings.tasks, state.finished) == (2, 2, True)
+    assert [result.recalled for result in state.failures] == [True, True]
+    state.check()
+
+
+def test_recalled_failures_halt_nothing() -> None:
+    state = RunState(halt=Halt(count=2))
+    for _ in range(5):
+        recalled(state, 1, failure())
+    state.record(report(hand_out(state, 2), {0: failure()}), now=0)
+    assert not state.stopping
+    state.record(report(hand_out(state, 2), {0: failure()}), now=0)
+    assert state.stopped == "halted"
+
+
+def test_a_failure_is_final_unless_attempts_were_left_when_the_run_was_stopped() -> None:
+    state = RunState(Retry(1))
+    first, waiting = hand_out(state, 1), hand_out(state, 1)
+    state.record(report(first, {0: failure()}), now=0)
+    state.record(report(again(state, 0), {0: failure()}), now=0)
+    assert state.unfinal == set()
+    state.record(report(waiting, {0: failure()}), now=0)
+    running = hand_out(state, 1)
+    state.stop("cancelled")
+    state.record(report(running, {0: failure()}), now=0)
+    assert (state.failed, state.unfinal) == (3, {1, 2})
+
+
+def test_a_worker_that_we_ended_blames_no_task() -> None:
+    state = RunState()
+    batch = hand_out(state, 1)
+    state.stop("interrupted")
+    state.killing = True
+    state.record(report(batch, {0: LOST}), now=0)
+    assert (state.failed, state.unfinal) == (1, {0})
+
+
 # -- any order of events ----------------------------------------------------------------------
 
 FATES: list[Callable[[], Failure] | None] = [
@@ -390,6 +442,7 @@ class Play:
         self.sent: list[Report] = []
         self.undrawn: list[range] = []
         self.seen: dict[int, bool] = {}
+        self.recalled = 0
 
     def settle(self, pieces: list[Piece]) -> None:
         for piece in pieces:
@@ -436,7 +489,20 @@ class Play:
             payloads = [task.payload for task in tasks]
             self.out.append((Batch(0, indexes, payloads, tasks[0].attempt, tasks[0].alone), 0))
 
+    def recall(self) -> None:
+        if self.state.stopping or self.state.ended:
+            return
+        fate = self.data.draw(st.sampled_from(["done", "failed", "quarantined"]), "recalled")
+        count = self.data.draw(st.integers(1, 4)) if fate == "done" else 1
+        first = self.state.drawn
+        inputs = [f"input {index}" for index in range(first, first + count)]
+        failures = {} if fate == "done" else {0: failure()}
+        piece = Piece(0, [None] * count, failures, inputs)
+        self.settle([self.state.recall(piece, quarantined=fate == "quarantined")])
+        self.recalled += count
+
     def stop(self) -> None:
+        self.state.killing = self.data.draw(st.booleans(), "kill")
         self.settle(self.state.stop("cancelled"))
 
     def end(self) -> None:
@@ -462,6 +528,7 @@ def test_the_audit_holds_in_any_order_of_events(data: st.DataObject) -> None:
     steps = [
         Play.draw, Play.draw, Play.draw, Play.draw_ahead, Play.report_some, Play.report_some,
         Play.report_some, Play.deliver_again, Play.wait, Play.wait, Play.stop, Play.end,
+        Play.recall,
     ]  # fmt: skip
     weights = data.draw(st.lists(st.sampled_from(steps), max_size=40), "steps")
     for step in weights:
@@ -471,4 +538,10 @@ def test_the_audit_holds_in_any_order_of_events(data: st.DataObject) -> None:
     state.check()
     assert sorted(play.seen) == list(range(state.drawn))
     assert sum(play.seen.values()) == state.done
+    assert state.recalled == play.recalled <= state.settled
+    failed = set(state.failures.indexes)
+    assert state.in_quarantine <= failed
+    assert state.unfinal <= failed
+    assert state.unfinal.isdisjoint(state.in_quarantine)
+    assert not state.unfinal or state.stopping
     assert state.drawn == state.done + state.failed + state.quarantined + state.cancelled

@@ -83,7 +83,7 @@ class Wiring:
         self._crew.here = executor.name == "inline"
         self._inputs = inputs
         if self._opened is not None:
-            self._master.journal = _keep(self._opened, self._master, inputs)
+            self._master.journal = _keep(self._opened, self._master, loop, inputs)
 
     def join(self) -> None:
         """The executor works."""
@@ -130,6 +130,7 @@ class Wiring:
             text = f"the deadline of {deadline:g} s passed: what was finished is kept"
             master.stop_after(deadline, "deadline", DeadlineExceeded(text), kill=True)
         if master.journal is not None:
+            master.journal.on = partial(getattr, crew, "on")
             master.journal.start()
         master.soon()
         if not crew.here:
@@ -137,16 +138,28 @@ class Wiring:
         return run
 
 
-def _keep(opened: Opened, master: Master, inputs: Iterable[Any]) -> Journal:
+def _keep(opened: Opened, master: Master, loop: Loop, inputs: Iterable[Any]) -> Journal:
     """The journal of this run; what it has to say goes to the master."""
     from piecework.journal.journal import Journal
 
     journal = Journal(opened, master.state)
     journal.fixed_inputs = type(inputs) in (range, str, bytes, bytearray)
     journal.on_change = master.soon
+    journal.on_unkept = partial(loop.after, _say_unkept)
     journal.on_error = partial(master.stop, "journal")
     journal.on_cancel = lambda how: master.stop("cancelled", kill=how == "kill")
     return journal
+
+
+def _say_unkept(kind: str) -> None:
+    import warnings
+
+    warnings.warn(
+        f"a value of type {kind} cannot be pickled, so the journal notes the task as done without "
+        "it, and a resumed run does it again. Return something that pickle takes",
+        RuntimeWarning,
+        stacklevel=1,
+    )
 
 
 def _feed(inputs: Iterable[Any], master: Master, crew: Crew, opened: Opened | None) -> None:

@@ -70,10 +70,8 @@ def _is_name(name: str) -> bool:
 
 def fresh_name(function: str) -> str:
     """A name nobody has used: function, date, time and four characters of chance."""
-    from secrets import token_hex
-
     short = "".join(c if c.isalnum() or c in "._" else "-" for c in function)[:80].strip("-.")
-    return f"{short or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}-{token_hex(2)}"
+    return f"{short or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(2).hex()}"
 
 
 def make_directory(directory: Path) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import blake2b
 from itertools import chain
 from pathlib import PurePath
 from types import CodeType, FunctionType
@@ -23,6 +22,11 @@ from typing import Any
 
 from piecework.errors import UsageError
 from piecework.journal.rows import ID_BYTES
+
+try:
+    from _blake2 import blake2b  # hashlib would load OpenSSL: 6 ms
+except ImportError:
+    from hashlib import blake2b
 
 ATOMIC = frozenset({int, str, bytes, float, bool, type(None)})
 _ATOMIC_OR_TUPLE = ATOMIC | {tuple}
@@ -44,9 +48,9 @@ def digest(value: Any) -> bytes:
     """Sixteen bytes that are the same for the same input. UsageError where that cannot be told."""
     kind = type(value)
     if kind is str:
-        return _hash(b"str" + value.encode("utf-8", "surrogatepass"))
+        return hashed(b"str" + value.encode("utf-8", "surrogatepass"))
     if kind is int:
-        return _hash(b"int%d" % value)
+        return hashed(b"int%d" % value)
     try:
         return _digest(value)
     except Exception as error:
@@ -75,10 +79,10 @@ def same(inputs: Sequence[Any], others: Sequence[Any]) -> bool:
 def _digest(value: Any) -> bytes:
     file = io.BytesIO()
     _Stable(file).dump(value)
-    return _hash(file.getbuffer())
+    return hashed(file.getbuffer())
 
 
-def _hash(data: bytes | memoryview) -> bytes:
+def hashed(data: bytes | memoryview) -> bytes:
     return blake2b(data, digest_size=ID_BYTES).digest()
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import pickle
 import threading
-import warnings
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -67,11 +67,14 @@ class Journal:
             on_end=self._closed,
         )
         self._started = False
+        self._begun = time.monotonic()
         self._output = threading.RLock()
         self._over = False
+        self.on: Callable[[], str] = str  # who works, as the summary says it
         self.on_change: Callable[[], object] = lambda: None  # there is room, or it has ended
         self.on_error: Callable[[JournalError], object] = lambda error: None
         self.on_cancel: Callable[[str], object] = lambda how: None  # "stop" or "kill"
+        self.on_unkept: Callable[[str], object] = lambda kind: None  # the type of the first one
 
     # -- the master's side --------------------------------------------------------------------
 
@@ -165,13 +168,7 @@ class Journal:
             return
         self._unkept += 1
         if self._unkept == 1:
-            kind = type(piece.values[0]).__qualname__
-            warnings.warn(
-                f"a value of type {kind} cannot be pickled, so the journal notes the task as done "
-                "without it, and a resumed run does it again. Return something that pickle takes",
-                RuntimeWarning,
-                stacklevel=1,
-            )
+            self.on_unkept(type(piece.values[0]).__qualname__)
         self._put_done(piece, None)
 
     def _put_done(self, piece: Piece, values: bytes | None) -> None:
@@ -289,6 +286,8 @@ class Journal:
             total, drawn = self._before[1:3]
         return {
             "inputs": total,
+            "run_on": self.on(),
+            "seconds": time.monotonic() - self._begun,
             "drawn": drawn,
             "fresh": self._handed_out,
             "done": state.done,

@@ -18,11 +18,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from piecework.delivery import Piece
-from piecework.errors import JournalChanged
+from piecework.errors import JournalChanged, JournalError
 from piecework.journal.identity import all_atomic, digests, same
 from piecework.journal.known import KnownTable
 from piecework.journal.reader import Reader
-from piecework.journal.rows import ID_BYTES, SESSION_BITS, index_of, place, session_of
+from piecework.journal.rows import (
+    ID_BYTES,
+    SESSION_BITS,
+    Unreadable,
+    index_of,
+    place,
+    session_of,
+)
 from piecework.journal.stretches import Found
 
 _DONE, _FAILED, _UNKEPT = range(3)
@@ -244,14 +251,25 @@ class Recall:
         elif len(group) == 1:
             record = group[0]
             for piece in self._reader.stretches.pieces(Found(record.place, record.number)):
+                self._check_readable(piece)
                 start = piece.places[0] - record.place
                 piece.inputs = inputs[start : start + len(piece)]
                 yield Known(piece)
         else:
             places = [record.place for record in group]
             for piece in self._reader.stretches.scattered(places):
+                self._check_readable(piece)
                 piece.inputs, inputs = inputs[: len(piece)], inputs[len(piece) :]
                 yield Known(piece)
+
+    def _check_readable(self, piece: Piece) -> None:
+        """A value that cannot be made here must not pass for the value of its task."""
+        for value in piece.values:
+            if type(value) is Unreadable:
+                raise JournalError(
+                    f"the values of the run {self._reader.name} cannot be read: one {value.why}. "
+                    "Make what it names importable here, or begin anew under another name."
+                )
 
     def _failed(self, at: int, input: Any) -> Known:
         result = self._reader.result_at(at)

@@ -15,13 +15,11 @@ import linecache
 import sys
 from collections.abc import Iterator
 from functools import lru_cache, partial
-from hashlib import blake2b
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from piecework.errors import UsageError
-from piecework.journal.identity import code_form, digest
-from piecework.journal.rows import ID_BYTES
+from piecework.journal.identity import code_form, digest, hashed
 
 _OURS = "piecework"
 _LEFT_OUT = frozenset({"ctx", "kind", "type_comment"})
@@ -108,8 +106,9 @@ def _value(value: Any) -> bytes:
 def _collect_function(fn: FunctionType, parts: dict[str, bytes]) -> None:
     code = fn.__code__
     module = None if _by_name(fn) else _module(code.co_filename)
-    # By file: the same code is in __main__ today and imported tomorrow.
-    name = f"{fn.__module__ if module is None else module.name}:{fn.__qualname__}"
+    # By file: the same code is in __main__ today and imported tomorrow. And by the name of the
+    # code: what a decorator made goes by the name of what it was made from.
+    name = f"{fn.__module__ if module is None else module.name}:{code.co_qualname}"
     if name in parts:
         return
     if _by_name(fn):
@@ -295,4 +294,4 @@ def _has_docstring(node: ast.AST) -> bool:
 
 
 def _hash(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=ID_BYTES).digest()
+    return hashed(text.encode("utf-8", "surrogatepass"))
