@@ -8,7 +8,6 @@ SIGINT, SIGTERM, SIGHUP ─▶ Signals: in good order within the grace, the seco
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import threading
 from collections.abc import Callable
@@ -92,7 +91,7 @@ def drive(
 
     with ticker:
         run = begin(note)
-        output.start(getattr(run, "journal", None), anew=ordered)
+        output.start(run.journal, anew=ordered)
         with Signals(run, grace, deadline) as signals:
             ticker.lost = signals.lost
             trouble = _consume(run, ordered, write, output)
@@ -143,16 +142,20 @@ def _consume(
 
 def _put_off(run: Run[Any], result: Result) -> bool:
     """Whether a resumed run will do this task, and write its one line then."""
-    if result.ok or getattr(run, "journal", None) is None:
+    if result.ok or run.journal is None:
         return False
     return result.failure is not None and result.failure.cause == "cancelled"
 
 
 def _say_how_to_go_on(run: Run[Any]) -> None:
     """Where the run was stopped and has a journal: nothing that is done is done again."""
-    journal = getattr(run, "journal", None)
-    if journal is not None and run.summary.stopped:
-        text.say(f"piecework: go on with: piecework resume {shlex.quote(journal.name)}")
+    if run.journal is not None and run.summary.stopped:
+        import shlex  # with re and enum: not for a run that needs no going on
+
+        from piecework.cli.keeping import called
+
+        name = shlex.quote(called(run.journal.path))
+        text.say(f"piecework: go on with: piecework resume {name}")
 
 
 def _freed(run: Run[Any]) -> bool:
