@@ -92,6 +92,16 @@ def test_a_submitted_call_raises_worker_lost() -> None:
         assert good.result(PATIENCE) == 1
 
 
+def test_a_memory_error_is_an_exception_like_any_other() -> None:
+    run = piecework.map(
+        memory_tasks.ask_for_too_much, range(60), on="processes", workers=2, max_memory=LIMIT
+    )
+    [bad] = [result for result in run.results() if not result.ok]
+    assert bad.failure is not None
+    assert (bad.input, bad.failure.cause, bad.failure.type) == (BAD, "exception", "MemoryError")
+    assert (bad.attempt, run.summary.losses, run.summary.done) == (1, 0, 59)
+
+
 def test_nothing_is_left_of_who_was_ended() -> None:
     environ = environment()
     script = (

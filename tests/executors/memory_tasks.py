@@ -44,3 +44,11 @@ def leave_behind(number: int) -> int:
 def wait_a_little(number: int) -> int:
     threading.Event().wait(0.12)
     return number * number
+
+
+def ask_for_too_much(number: int) -> int:
+    """What the address space does not allow is refused, and takes nothing."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
+    return len(bytearray(8 << 30)) if number == BAD else number * number
