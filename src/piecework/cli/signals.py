@@ -17,12 +17,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType
-from typing import Any, Protocol
 
+from piecework.bases import Protocol
 from piecework.cli import text
 from piecework.cli.ending import EXIT, GRACE_SECONDS, KILL, LEAVE, STOP, Ending
 from piecework.wording import about
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
 
 _LOST = -1
 _OVER = -2
@@ -67,12 +71,16 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         self._events.put(_OVER)
-        while self._before or self._main:
+        back = dict(self._before)
+        if self.ending.cause:  # what comes now must not become a traceback of the closing
+            back.clear()
+        while back or self._main:
             try:
                 with self._inside:
                     self._main = 0
-                while self._before:
-                    signal.signal(*self._before.popitem())
+                self._leaving = False
+                while back:
+                    signal.signal(*back.popitem())
             except KeyboardInterrupt:  # called back at the very end: there is nothing to leave
                 pass
 
