@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,7 +41,7 @@ def test_what_was_written_comes_out_however_it_is_cut(
     written = b"".join(_packed(*part) for part in parts)
     ends = sorted({min(cut, len(written)) for cut in cuts} | {0, len(written)})
     unpacker, found = Unpacker(TOKEN), []
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in pairwise(ends):
         for part in unpacker.feed(written[start:end]):
             found.append((part.kind, part.data, part.number))
     if rest := unpacker.end():

@@ -173,7 +173,7 @@ def test_what_nobody_would_see_is_not_logged(
 def test_what_is_written_past_python_is_heard_in_processes(
     way: Way, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """By descriptor and by a child: whole lines, and where there is one slot they are the task's."""
+    """By descriptor and by a child: whole lines; where there is one slot they are the task's."""
     failure = _failure(way.map(tasks.write_past_python))
     err = capfd.readouterr().err
     assert len(re.findall(r"from the descriptor \d$", err, re.MULTILINE)) == 6
