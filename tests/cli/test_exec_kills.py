@@ -84,7 +84,7 @@ def test_what_was_done_is_not_done_again(tmp_path: Path) -> None:
     mark.touch()
     again = piecework(words[0], "--resume=failed", *words[1:])
     assert again.code == 0, again.err
-    assert log.read_text().split() == ["a", "b", "c", "b"]
+    assert sorted(log.read_text().split()) == ["a", "b", "b", "c"]
 
 
 def test_a_failed_command_is_retried_and_replayed(tmp_path: Path) -> None:

@@ -10,13 +10,16 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from piecework.bases import NamedTuple
 from piecework.cli import text
 from piecework.errors import JournalError, UsageError
 from piecework.journal import directory
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from piecework import Run
     from piecework.journal.again import Failed
     from piecework.journal.reader import Session

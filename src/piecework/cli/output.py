@@ -25,8 +25,8 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from io import FileIO
-from typing import Protocol
 
+from piecework.bases import Protocol
 from piecework.errors import PieceworkError, UsageError
 
 BLOCK_BYTES = 1 << 16
