@@ -119,7 +119,10 @@ def _journal(
     fn: Any, inputs: Any, asked: tuple[Any, Any, Any, Any], executor: BatchExecutor | None
 ) -> Opened | None:
     """The journal, opened; an `executor` of ours ends where it is refused."""
-    if not any(asked):
+    journal, _, resume, key = asked
+    if all(one is None or one is False for one in asked):
+        return None
+    if journal is False and not resume and key is None:  # the name is a label
         return None
     from piecework.feeder import known_length
     from piecework.journal.opening import open_journal
