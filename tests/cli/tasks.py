@@ -71,6 +71,11 @@ def note(text: str) -> int:
     return len(text)
 
 
+def blow_up(text: str) -> str:
+    """A thousand times as long, and easily compressed."""
+    return text.ljust(1000, ".")
+
+
 def moody(text: str) -> str:
     """Fails for what the file MOOD names, one a line."""
     if text in Path(os.environ["MOOD"]).read_text().split():

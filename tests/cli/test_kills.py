@@ -60,3 +60,28 @@ def test_killed_at_any_instant_and_resumed_every_input_has_one_whole_line(
     assert sum(session["why"] == "killed" for session in told["sessions"]) <= kills
     twice = len(log.read_text().splitlines()) - INPUTS
     assert 0 <= twice <= told["in_flight_at_kills"]
+
+
+def test_commands_killed_at_any_instant_and_resumed_have_one_whole_line_each(
+    tmp_path: Path,
+) -> None:
+    count, name = 300 * KILLS, tmp_path.name
+    given, out, log = tmp_path / "in", tmp_path / "out.jsonl", tmp_path / "log"
+    given.write_text("".join(f"input-{n}\n" for n in range(count)))
+    words = ["exec", "-a", str(given), "-o", str(out), "--name", name, "-j", "2", "--resume"]
+    words += ["--progress", "off", "sh", "-c", f'echo "$0" >> {log}; echo "of $0"', "{}"]
+    kills = sum(killed(words, ENVIRONMENT) for _ in range(KILLS))
+    done = piecework("resume", name)
+    assert done.code == 0, done.err
+    lines = out.read_bytes().split(b"\n")
+    assert lines.pop() == b""
+    rows = [json.loads(line) for line in lines]
+    assert Counter(row["index"] for row in rows) == Counter(range(count))
+    for row in rows:
+        assert row["input"] == f"input-{row['index']}"
+        assert row["value"]["stdout"] == f"of {row['input']}\n"
+    told = json.loads(piecework("show", name, "--json").out)
+    assert (told["state"], told["done"], told["open"]) == ("done", count, 0)
+    assert sum(session["why"] == "killed" for session in told["sessions"]) <= kills
+    twice = len(log.read_text().splitlines()) - count
+    assert 0 <= twice <= told["in_flight_at_kills"]
