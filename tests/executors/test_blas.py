@@ -32,7 +32,7 @@ def told(set_now: dict[str, str], **environ: str) -> list[list[int]]:
             check=True,
             capture_output=True,
             timeout=60,
-        ).stdout  # fmt: skip
+        ).stdout
     )
     if not names:
         pytest.skip("this NumPy has a BLAS that cannot be told")

@@ -24,7 +24,6 @@ class MemoryWatch:
         self._roster = roster
         self._forked = forked
         self._next = 0.0
-        self._exact_at: dict[int, float] = {}  # worker: when it may be looked at exactly again
 
     def look(self, now: float) -> None:
         """Look at every worker, unless the last look was so long that this is too early."""
@@ -53,14 +52,13 @@ class MemoryWatch:
         if memory.rough(pids) <= limit:
             return
         now, before = time.monotonic(), time.thread_time()
-        if now < self._exact_at.get(worker.number, 0.0):
+        if now < worker.exact_at:
             return
         held = memory.exact(pids, forked=self._forked)
         if held > limit:
-            self._exact_at.pop(worker.number, None)
             worker.over_memory = (held, limit)
             worker.doomed = "memory"
             self._roster.kill(worker)  # at once: it may be taking another GB a second
             return
         took = time.thread_time() - before
-        self._exact_at[worker.number] = now + max(EXACT_SECONDS, SHARE * took)
+        worker.exact_at = now + max(EXACT_SECONDS, SHARE * took)

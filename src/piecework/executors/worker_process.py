@@ -247,6 +247,7 @@ class WorkerProcess:
         self.taken = 0  # tasks ever sent to it
         self.doomed: str = ""  # why we end it: timeout, memory, cancelled, terminated, disowned
         self.timed_out = (0, 0)  # line and number of the task that passed its limit
+        self.exact_at = 0.0  # not before then is its memory looked at exactly again
         self.over_memory = (0, 0)  # bytes that it held when it was ended for that, and the limit
         self.stacks = ""
         self.stop_timer: Timer | None = None
