@@ -9,8 +9,7 @@ The texts are pure; Bar and Lines put them on the screen when it is time, Watch 
 
 from __future__ import annotations
 
-from typing import Protocol
-
+from piecework.bases import Protocol
 from piecework.screen import STDERR, Screen
 from piecework.summary import Progress
 from piecework.wording import between, one_line, shown

@@ -143,6 +143,15 @@ def test_what_does_not_end_within_the_grace_is_ended(on: str, make: Make) -> Non
     assert "Traceback" not in err, err
 
 
+def test_for_programs_every_line_is_an_object_and_the_summary_the_last(make: Make) -> None:
+    held = make("processes", "--json", "--progress", "json", "--grace", "0.3", "--deadline", "2")
+    ended, _, err = held.end()
+    *_, go_on, summary = [json.loads(line) for line in err.splitlines()]
+    assert ended == 124
+    assert go_on["go_on"].startswith("piecework resume hold")
+    assert summary["summary"]["stopped"] == "deadline"
+
+
 @pytest.mark.parametrize("on", WAYS)
 def test_a_deadline_does_not_wait_for_what_cannot_be_ended(on: str, make: Make) -> None:
     held = make(on, "--grace", "0.3", "--deadline", "2")

@@ -82,6 +82,7 @@ def drive(
     ordered: bool,
     grace: float = GRACE_SECONDS,
     deadline: float | None = None,
+    as_json: bool = False,
 ) -> int:
     """Carry a run through and return the exit code; `begin` starts it with a progress callback."""
     ticker = Ticker(output, display)
@@ -98,8 +99,11 @@ def drive(
         freed = trouble is None or _freed(run)
     output.close(refused=isinstance(trouble, UsageError))
     if not output.broken:  # whoever closed our output has seen enough
+        if as_json:  # what programs read ends with the summary
+            _say_how_to_go_on(run, as_json)
         closing(run.summary)
-        _say_how_to_go_on(run)
+        if not as_json:
+            _say_how_to_go_on(run, as_json)
     if output.error is not None:  # it says more than the interrupt it has led to
         trouble = _caught(output.check)
     code = _exit_code(run.summary, signals.ending.code, trouble, output)
@@ -147,15 +151,20 @@ def _put_off(run: Run[Any], result: Result) -> bool:
     return result.failure is not None and result.failure.cause == "cancelled"
 
 
-def _say_how_to_go_on(run: Run[Any]) -> None:
+def _say_how_to_go_on(run: Run[Any], as_json: bool) -> None:
     """Where the run was stopped and has a journal: nothing that is done is done again."""
     if run.journal is not None and run.summary.stopped:
         import shlex  # with re and enum: not for a run that needs no going on
 
         from piecework.cli.keeping import called
 
-        name = shlex.quote(called(run.journal.path))
-        text.say(f"piecework: go on with: piecework resume {name}")
+        command = f"piecework resume {shlex.quote(called(run.journal.path))}"
+        if as_json:
+            from piecework.cli import values
+
+            text.say(values.encode({"go_on": command}).decode())
+        else:
+            text.say(f"piecework: go on with: {command}")
 
 
 def _freed(run: Run[Any]) -> bool:

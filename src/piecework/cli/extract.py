@@ -61,5 +61,5 @@ def command(
 
     return drive.drive(
         begin, write, out, display(progress, out), closing,
-        ordered=True, grace=options["grace"], deadline=options["deadline"],
+        ordered=True, grace=options["grace"], deadline=options["deadline"], as_json=as_json,
     )  # fmt: skip

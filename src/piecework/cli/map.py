@@ -97,7 +97,7 @@ def command(
 
     return drive.drive(
         begin, write, out, display(progress, out), closing,
-        ordered=keep_order, grace=options["grace"], deadline=options["deadline"],
+        ordered=keep_order, grace=options["grace"], deadline=options["deadline"], as_json=as_json,
     )  # fmt: skip
 
 

@@ -113,6 +113,7 @@ class _Exec:
                 ordered=bool(options["keep_order"]),
                 grace=options["grace"],
                 deadline=options["deadline"],
+                as_json=bool(options["json"]),
             )
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
