@@ -1,7 +1,8 @@
 """Which function a journal is of, and whether its code has changed since.
 
     function ──▶ its syntax tree, and those of what it names in its module, and so on
-             ──▶ what it carries: partial arguments, defaults, variables of an outer function
+             ──▶ what it carries: partial arguments, the state of an object that is called, and
+                 defaults and variables of an outer function as far as nobody can change them
 
 Comments, formatting and docstrings make no difference. What is imported from other modules is
 known by its name only: a library that was updated is not the function of the user that changed.
@@ -13,13 +14,13 @@ from __future__ import annotations
 import ast
 import linecache
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from piecework.errors import UsageError
-from piecework.journal.identity import code_form, digest, hashed
+from piecework.journal.identity import all_atomic, code_form, digest, hashed
 
 _OURS = "piecework"
 _LEFT_OUT = frozenset({"ctx", "kind", "type_comment"})
@@ -87,12 +88,20 @@ def _collect(fn: Any, parts: dict[str, bytes]) -> None:
         _add_values("state of", [(type(fn).__qualname__, fn)], parts)
 
 
-def _add_values(what: str, values: list[tuple[Any, Any]], parts: dict[str, bytes]) -> None:
+def _add_values(what: str, values: Iterable[tuple[Any, Any]], parts: dict[str, bytes]) -> None:
     for name, value in values:
         if isinstance(value, FunctionType | MethodType | partial):
             _collect(value, parts)
         else:
             parts[f"{what} {name}"] = _value(value)
+
+
+def _fixed(named: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Of a value that can be changed only the type: a cache that fills changes no function."""
+    name, value = named
+    if isinstance(value, FunctionType | MethodType | partial) or all_atomic([value]):
+        return name, value
+    return name, type(value).__qualname__
 
 
 def _value(value: Any) -> bytes:
@@ -122,8 +131,8 @@ def _collect_function(fn: FunctionType, parts: dict[str, bytes]) -> None:
         parts[name] = _hash(repr([_form(node) for node in nodes]))
         _collect_names(module, nodes, parts)
     given = [*enumerate(fn.__defaults__ or ()), *sorted((fn.__kwdefaults__ or {}).items())]
-    _add_values(f"default of {fn.__qualname__}:", given, parts)
-    _add_values("variable", list(_closure(fn)), parts)
+    _add_values(f"default of {fn.__qualname__}:", map(_fixed, given), parts)
+    _add_values("variable", map(_fixed, _closure(fn)), parts)
     wrapped = getattr(fn, "__wrapped__", None)
     if isinstance(wrapped, FunctionType):
         _collect_function(wrapped, parts)
