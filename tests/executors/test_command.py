@@ -363,3 +363,16 @@ def test_where_pidfds_are_missing_a_thread_waits(monkeypatch: pytest.MonkeyPatch
         n: f"{n}\n".encode() for n in range(10)
     }
     executor.shutdown()
+
+
+def test_who_was_hit_by_a_signal_for_us_while_it_started_runs_again(tmp_path: Path) -> None:
+    executor = CommandExecutor(1)
+    reports = Reports(1)
+    script = "test -e {} || { touch {}; kill -INT $$; }; echo again"
+    executor.submit_batch(
+        executor.prepare(command(script, shell=True)), batch([str(tmp_path / "once")]), reports
+    )
+    reports.until_left()
+    executor.shutdown()
+    assert reports.values[0].stdout == b"again\n"
+    assert reports.all[0].repeats == 1

@@ -28,8 +28,8 @@ from piecework.executors.command_ends import Ends
 from piecework.executors.command_fan import Fan
 from piecework.executors.command_guard import Guard
 from piecework.executors.command_start import Starter
-from piecework.executors.command_verdict import Verdicts, result_of
-from piecework.executors.command_work import Call, Work
+from piecework.executors.command_verdict import Verdicts, hit_with_us, result_of
+from piecework.executors.command_work import NEVER_STARTED, Call, Work
 from piecework.executors.cores import cores
 from piecework.failures import failure_from
 from piecework.lean import suppress
@@ -325,7 +325,7 @@ class CommandExecutor:
         del self._running[child.slot]
         self._ends.forget(child)
         heapq.heappush(self._free, child.slot)
-        if child.why == "back":
+        if child.why == "back" or (hit_with_us(child) and child.position not in child.work.repeats):
             self._take_back(child)
         else:
             # The next one first: while it starts on another core, this one is told of. Not after
@@ -338,6 +338,9 @@ class CommandExecutor:
 
     def _take_back(self, child: Child) -> None:
         work = child.work
+        if work.given_up:
+            work.tell(child.position, None, NEVER_STARTED, "")
+            return
         work.waiting.appendleft(child.position)
         work.repeats[child.position] = work.repeats.get(child.position, 0) + 1
         if work not in self._open:

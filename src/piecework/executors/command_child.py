@@ -13,12 +13,15 @@ import fcntl
 import os
 import resource
 import sys
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from piecework.captured import Capture, Lines, Tail
 from piecework.executors.command_fan import Fan
 from piecework.lean import signal, suppress
+from piecework.loop import Timer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ class Stream:
         self._pass_on = pass_on
         self._lines = None if pass_on is None else Lines()
         self._size = READ_SIZE
-        self._resting = False
+        self._resting: Timer | None = None
         self.fd = fd
         os.set_blocking(fd, False)
         child.fan.add(fd, self.read)
@@ -78,13 +81,15 @@ class Stream:
                 return
             if not data:
                 self.close()
-                self._child.changed(self._child)
+                self._child.on_silence()
                 return
             self._take(data)
+            if self.fd < 0:
+                return
             if len(data) == self._size:
                 self._enlarge()
             elif not self._child.exited:
-                if self._sink.size > _MUCH and not self._resting:
+                if self._sink.size > _MUCH and self._resting is None:
                     self._enlarge()
                     self._rest()
                 return  # it has no more just now
@@ -107,11 +112,10 @@ class Stream:
         """Let it gather: programs write 4 or 8 KB at a time, and a turn for each costs more."""
         fan = self._child.fan
         fan.pause(self.fd)
-        self._resting = True
-        fan.loop.call_later(_REST_SECONDS, self._go_on)
+        self._resting = fan.loop.call_later(_REST_SECONDS, self._go_on)
 
     def _go_on(self) -> None:
-        self._resting = False
+        self._resting = None
         if self.fd >= 0:
             self._child.fan.resume(self.fd)
             self.read()
@@ -124,6 +128,8 @@ class Stream:
 
     def close(self) -> None:
         """Listen no longer."""
+        if self._resting is not None:
+            self._resting.cancel()
         if self.fd >= 0:
             self._child.fan.close(self.fd)
             self.fd = -1
@@ -164,6 +170,7 @@ class Child:
         "token",
         "trouble",
         "usage",
+        "watched",
         "why",
         "words",
         "work",
@@ -179,7 +186,7 @@ class Child:
         self.out: Capture | Tail
         self.err: Capture | Tail
         self.changed: Callable[[Child], object]
-        self.exited = False
+        self.exited = self.watched = False
         self.status: int | None = None  # None: somebody else has taken it
         self.usage: Any = None
         self.why = ""  # we end it: timeout, cancelled, back or trouble
@@ -255,6 +262,16 @@ class Child:
         for stream in self.streams:
             stream.hush()
 
+    def on_silence(self) -> None:
+        """One pipe is at its end: so is the other most often, and the command too."""
+        for stream in self.streams:
+            stream.read()
+        if not self.exited and self.silent:
+            self.on_exit()
+            if not self.exited:
+                self.watch()
+        self.changed(self)
+
     def deaf(self) -> None:
         """Listen no longer, whoever still holds the pipes."""
         for stream in self.streams:
@@ -262,10 +279,19 @@ class Child:
 
     # -- its end ------------------------------------------------------------------------------
 
-    def watch(self, pidfd: int) -> None:
-        """Be told by this descriptor when it exits."""
-        self.pidfd = pidfd
-        self.fan.add(pidfd, self.on_exit)
+    def watch(self) -> None:
+        """Be told when it exits. Called late: most commands end within a millisecond, and the end
+        of their pipes tells; a descriptor of the process costs a tenth of the whole."""
+        if self.watched or self.exited:
+            return
+        self.watched = True
+        try:
+            self.pidfd = os.pidfd_open(self.pid)
+        except (AttributeError, OSError):  # not Linux, an old kernel, or no descriptor left
+            tell = partial(self.fan.loop.call_soon, self.on_exit)
+            threading.Thread(target=_wait, args=(self.pid, tell), daemon=True).start()
+        else:
+            self.fan.add(self.pidfd, self.on_exit)
 
     def on_exit(self) -> None:
         """It has exited: note it, but leave its process id taken as long as it may be signalled."""
@@ -336,3 +362,10 @@ class Child:
         found = text.partition(b"VmHWM:")[2].split(None, 1)
         if found:
             self.peak = max(self.peak, int(found[0]) * 1024)
+
+
+def _wait(pid: int, tell: Callable[[], object]) -> None:
+    """Wait for its exit in a thread, and leave it to be reaped."""
+    with suppress(OSError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    tell()

@@ -82,6 +82,7 @@ class Ends:
                 child.deaf()
                 self._changed(child)
                 return
+            child.watch()
             child.signal(signal.SIGTERM)
             child.signal(signal.SIGCONT)  # a stopped one would not notice
         self._wake_at(child.kill_at)
@@ -134,6 +135,7 @@ class Ends:
             if self._deadline(child) <= began:
                 self._late(child)
             elif looking and began - child.began > _OLD:
+                child.watch()
                 child.look()
         if looking:
             took = time.perf_counter() - began

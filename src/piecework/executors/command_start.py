@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -69,7 +68,8 @@ class Starter:
                 if fd > 2 and fd != self._null:
                     os.close(fd)
         self._attach(child, ours, data)
-        self._wait_for(child)
+        if not child.streams:
+            child.watch()  # nothing else will tell
 
     def _open_pipes(self, feed: bool, ours: list[int], theirs: list[int]) -> None:
         if feed:
@@ -103,26 +103,7 @@ class Starter:
                 pass_on = partial(self._pass_on, child.index, number)
             child.listen(fd, child.out if number == 1 else child.err, pass_on)
 
-    def _wait_for(self, child: Child) -> None:
-        try:
-            child.watch(os.pidfd_open(child.pid))
-        except (AttributeError, OSError):  # not Linux, an old kernel, or no descriptor left
-            loop = self._fan.loop
-            waiter = threading.Thread(
-                target=_wait, args=(child.pid, lambda: loop.call_soon(child.on_exit)), daemon=True
-            )
-            waiter.start()
-
     def close(self) -> None:
         if self._null >= 0:
             os.close(self._null)
             self._null = -1
-
-
-def _wait(pid: int, tell: Callable[[], object]) -> None:
-    """Wait for its exit in a thread, and leave it to be reaped."""
-    try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    except OSError:
-        pass
-    tell()

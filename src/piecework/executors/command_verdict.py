@@ -12,6 +12,7 @@ from piecework.lean import signal
 from piecework.task import Failure
 
 _UNKNOWN = 255
+_JUST_STARTED = 0.05  # seconds
 
 
 def result_of(child: Child) -> CommandResult:
@@ -30,6 +31,14 @@ def result_of(child: Child) -> CommandResult:
         command.encoding,
         command.errors,
     )
+
+
+def hit_with_us(child: Child) -> bool:
+    """Whether it was hit by a signal for all of our process group, as Ctrl-C is: a command has a
+    group of its own only some microseconds after it was started."""
+    if child.why or child.status is None or child.seconds > _JUST_STARTED:
+        return False
+    return -child.status in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
 
 
 class Verdicts:

@@ -41,12 +41,13 @@ class Call:
 class Work:
     """A batch: its positions wait, run, and are reported one by one."""
 
-    __slots__ = ("_report", "batch", "call", "left", "repeats", "waiting")
+    __slots__ = ("_report", "batch", "call", "given_up", "left", "repeats", "waiting")
 
     def __init__(self, call: Call, batch: Batch, report: Callable[[Report], None]) -> None:
         self.call = call
         self.batch = batch
         self.waiting = deque(range(len(batch)))
+        self.given_up = False  # what has not started will not
         self.left = len(batch)  # not reported yet
         self.repeats: dict[int, int] = {}  # executions that were taken back, by position
         self._report = report
@@ -81,5 +82,6 @@ class Work:
 
     def give_up(self) -> None:
         """What has not started is cancelled."""
+        self.given_up = True
         while self.waiting:
             self.tell(self.waiting.popleft(), None, NEVER_STARTED, "")
