@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -370,6 +372,59 @@ def test_cancel_from_another_terminal_finishes_what_runs(live: Live) -> None:
     Path("fifo").unlink()
     assert piecework("resume", "live").code == 0
     assert [row["value"] for row in rows_of("out")] == ["first", "released", "last"]
+
+
+def test_cancel_now_ends_what_runs_too() -> None:
+    os.mkfifo("fifo")
+    words = ["map", f"{TASKS}:hold", "--on", "processes", "-j", "1", "--name", "now", "fifo"]
+    process = subprocess.Popen([*COMMAND, *words], env=ENVIRONMENT, stderr=subprocess.PIPE)
+    writer = os.open("fifo", os.O_WRONLY)
+    done = piecework("cancel", "now", "--now", "--json")
+    assert json.loads(done.out)["state"] == "ended", done.err
+    _, err = process.communicate(timeout=60)
+    os.close(writer)
+    assert b"piecework resume now" in err
+    assert show("now")["open"] == 1
+
+
+def test_cancel_reaches_the_run_of_a_program() -> None:
+    Path("program.py").write_text(
+        "import piecework\n"
+        "def hold(name):\n"
+        "    return open(name).read()\n"
+        "inputs = ['fifo'] * 3\n"
+        "run = piecework.map(hold, inputs, on='threads', workers=1, batch_size=1, name='lib')\n"
+        "summary = run.wait()\n"
+        "print(summary.stopped, summary.done, summary.cancelled)\n"
+    )
+    os.mkfifo("fifo")
+    program = subprocess.Popen(
+        [sys.executable, "program.py"], env=ENVIRONMENT, stdout=subprocess.PIPE
+    )
+    writer = os.open("fifo", os.O_WRONLY)
+    assert "takes nothing new" in piecework("cancel", "lib").err
+    os.close(writer)
+    out, _ = program.communicate(timeout=60)
+    stopped, done, cancelled = out.decode().split()
+    assert (stopped, done) == ("cancelled", "1")
+    assert int(cancelled) <= 2
+
+
+def test_a_full_disk_under_the_output_file_loses_nothing(tmp_path: Path) -> None:
+    words = ["map", f"{TASKS}:blow_up", "-o", "out", "--name", "r", "--on", "threads"]
+    given = "".join(f"{n}\n" for n in range(2000))
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+    full = subprocess.run(
+        [*COMMAND, *words], env=ENVIRONMENT, input=given.encode(), stderr=subprocess.PIPE,
+        preexec_fn=limit, timeout=60,
+    )  # fmt: skip
+    assert full.returncode == 125, full.stderr
+    assert b"cannot write out: File too large" in full.stderr
+    assert b"piecework resume r" in full.stderr
+    assert 0 < len(rows_of("out")) < 2000
+    done = piecework("resume", "r", stdin=given)
+    assert done.code == 0, done.err
+    assert sorted(int(row["input"]) for row in rows_of("out")) == list(range(2000))
 
 
 def test_a_live_run_is_listed_and_not_removed_nor_resumed(live: Live) -> None:

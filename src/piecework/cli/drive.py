@@ -99,10 +99,11 @@ def drive(
         freed = trouble is None or _freed(run)
     output.close(refused=isinstance(trouble, UsageError))
     if not output.broken:  # whoever closed our output has seen enough
-        if as_json:  # what programs read ends with the summary
+        short = bool(run.summary.stopped) or output.error is not None
+        if short and as_json:  # what programs read ends with the summary
             _say_how_to_go_on(run, as_json)
         closing(run.summary)
-        if not as_json:
+        if short and not as_json:
             _say_how_to_go_on(run, as_json)
     if output.error is not None:  # it says more than the interrupt it has led to
         trouble = _caught(output.check)
@@ -152,8 +153,8 @@ def _put_off(run: Run[Any], result: Result) -> bool:
 
 
 def _say_how_to_go_on(run: Run[Any], as_json: bool) -> None:
-    """Where the run was stopped and has a journal: nothing that is done is done again."""
-    if run.journal is not None and run.summary.stopped:
+    """Where the run has a journal: nothing that is done is done again."""
+    if run.journal is not None:
         import shlex  # with re and enum: not for a run that needs no going on
 
         from piecework.cli.keeping import called
