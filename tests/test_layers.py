@@ -39,7 +39,8 @@ FLOORS = [
     " executors.command_ends executors.command_verdict executors.command_guard"
     " executors.command_fan executors.command_work",
     "worker master crew auto",
-    "reporting handle wiring runtime pool pool.flow pool.outcomes pool.results",
+    "reporting handle wiring runtime pool pool.flow pool.outcomes pool.results"
+    " joblib_register joblib_backend joblib_worker",
     "extract extract.pattern extract.plan extract.rows extract.job",
     "cli cli.app cli.options cli.target cli.inputs cli.values cli.output cli.progress cli.text"
     " cli.ends cli.exec cli.exec.blocks cli.exec.folders cli.exec.gather cli.exec.joblog cli.exec.limits"

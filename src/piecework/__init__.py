@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from piecework.executors.process import ProcessExecutor
     from piecework.executors.thread import ThreadExecutor
     from piecework.handle import Run
+    from piecework.joblib_register import register_joblib
     from piecework.losses import ExecutorBroken, WorkerLost
     from piecework.pool import Pool
     from piecework.retry import Backoff
@@ -72,6 +73,7 @@ __all__ = [
     "WorkerLost",
     "command",
     "map",
+    "register_joblib",
 ]
 
 __version__ = "0.1.0"
@@ -92,6 +94,7 @@ _HOMES = {
     "WorkerLost": "losses",
     "command": "commands",
     "map": "runtime",
+    "register_joblib": "joblib_register",
 }
 
 
