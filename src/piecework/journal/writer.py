@@ -169,9 +169,11 @@ class Writer:
             self._on_cancel(asked)
             directory.forget_cancel(self._path)  # whoever asked sees that it was heard
 
-    def _commit(self, ending: dict[str, Any] | None = None) -> None:
-        """One transaction of all that waits; after an error everything still waits."""
-        number, upto = len(self._entries), self._bytes
+    def _commit(self, ending: dict[str, Any] | None = None, most: int | None = None) -> bool:
+        """One transaction of all that waits, or of the `most` oldest; after an error all of them
+        still wait."""
+        upto = self._bytes
+        number = len(self._entries) if most is None else min(most, len(self._entries))
         try:
             self._db.execute("BEGIN IMMEDIATE")
             entries = [self._entries[i] for i in range(number)]
@@ -182,7 +184,7 @@ class Writer:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             self._failed(error)
-            return
+            return False
         for _ in range(number):
             self._entries.popleft()
         was_full = self.full
@@ -190,6 +192,7 @@ class Writer:
         self._last = time.monotonic()
         if was_full:
             self._on_room()
+        return True
 
     def _write_counts(self, ending: dict[str, Any] | None) -> None:
         values = self._counts() | (ending or {})
@@ -209,11 +212,19 @@ class Writer:
         self.error = None
         try:
             self._put_complete(complete)
-            self._commit(values)
+            if not self._commit(values):
+                self._commit_what_fits()
         finally:
             self._close()
             self.ended = True
             self._on_end()
+
+    def _commit_what_fits(self) -> None:
+        """The oldest of what waits, as far as the disk takes it: it is done, after all."""
+        number = len(self._entries) // 2
+        while number:
+            if not (self._entries and self._commit(most=number)):
+                number //= 2
 
     def _put_complete(self, complete: bool) -> None:
         if complete:
