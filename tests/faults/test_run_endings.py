@@ -5,6 +5,7 @@ PIECEWORK_FAULT_ENDINGS of them, 12 by default.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import random
@@ -113,8 +114,10 @@ def test_a_run_may_end_at_any_moment_in_any_way(
     os.close(slave)
     assert process.stdout is not None
     assert process.stdout.readline(), (it, process.stderr and process.stderr.read())
-    with pytest.raises(subprocess.TimeoutExpired):  # it goes on until it is ended
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(it.seconds)
+        said = os.read(master, 10_000) if it.how == "terminal" else process.communicate()[1]
+        raise AssertionError((it, process.returncode, said))  # it goes on until it is ended
     end(process, it, master)
     left = all_gone(environ, 1.5 if it.how == "KILL" else 8)
     if it.how != "terminal":

@@ -19,6 +19,8 @@ def main() -> None:
 
         code = run()
     _flush()
+    if code > 128:
+        _deaf()
     raise SystemExit(code)
 
 
@@ -35,3 +37,12 @@ def _flush() -> None:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
             os.close(null)
+
+
+def _deaf() -> None:
+    """A run that ends on a signal has heard it: one more must not change the exit code now."""
+    import signal
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
