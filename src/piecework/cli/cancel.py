@@ -19,10 +19,10 @@ _HEARD = "seen"
 @click.option("--json", "as_json", is_flag=True, envvar="PIECEWORK_JSON",
               help="What happened as one JSON object.")  # fmt: skip
 def command(run: str, now: bool, as_json: bool) -> int:
-    """Have RUN take nothing new; what runs is finished first, unless --now.
+    """Have RUN take nothing new; --now ends what runs, too.
 
     Works from anywhere on the machine, on the runs of programs too. Returns when the run has ended,
-    or has heard and finishes what it has in hand. What is left to do is done by `piecework resume`.
+    or has heard and finishes what it has in hand. What is left to do, piecework resume does.
 
     \b
       piecework cancel last

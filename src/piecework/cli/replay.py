@@ -28,7 +28,7 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 @click.option("--json", "as_json", is_flag=True, envvar="PIECEWORK_JSON",
               help="The result as the JSON line that map writes.")  # fmt: skip
 def command(run: str, index: int, pdb: bool, as_json: bool) -> int:
-    """Call the function of RUN with its input number INDEX, in this process.
+    """Call the function of RUN with input INDEX, in this process.
 
     Nothing of it is recorded. What the function prints is seen, a breakpoint() in it works, and
     where it fails its traceback is shown; the exit code is then 1.

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, envvar="PIECEWORK_JSON",
               help="The closing count as one JSON object.")  # fmt: skip
 def command(run: str, output: str | None, failed: bool, done: bool, as_json: bool) -> int:
-    """Write the results of RUN as JSON lines, in the order of the inputs.
+    """Write the results of RUN again, as JSON lines.
 
-    They are the lines that `map` and `exec` write. Works while the run is under way, too: with what
+    They are the lines that map and exec write, in the order of the inputs. Works while the run is under way, too: with what
     it has recorded so far. Inputs longer than a kilobyte are not kept in a journal: null.
 
     \b

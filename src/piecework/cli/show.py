@@ -30,7 +30,9 @@ _SESSIONS_SHOWN = 10
 @click.option("--json", "as_json", is_flag=True, envvar="PIECEWORK_JSON",
               help="All of it as one JSON object.")  # fmt: skip
 def command(run: str, slowest: int, as_json: bool) -> int:
-    """Show the account of RUN over all its sessions; it may be under way.
+    """Show how RUN stands, what failed and why, what took long.
+
+    The account is that of all its sessions together. RUN may be under way.
 
     \b
       piecework show last
