@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 def command(run: str, output: str | None, failed: bool, done: bool, as_json: bool) -> int:
     """Write the results of RUN again, as JSON lines.
 
-    They are the lines that map and exec write, in the order of the inputs. Works while the run is under way, too: with what
-    it has recorded so far. Inputs longer than a kilobyte are not kept in a journal: null.
+    They are the lines that map and exec write, in the order of the inputs. Works while the run is
+    under way, too: with what it has recorded so far. Inputs longer than a kilobyte are not kept in
+    a journal: null.
 
     \b
       piecework results last --failed | jq -r .input > again.txt

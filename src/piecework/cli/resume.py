@@ -17,8 +17,9 @@ from piecework.cli.options import again_options
 def command(run: str, failed: bool, anyway: bool, **overriding: Any) -> int:
     """Go on with RUN, for what is missing.
 
-    RUN is a name, the beginning of one, the path of a journal, or "last". Its command is carried out where it was given, with the same options; what is done is not done
-    again. Inputs that came from standard input have to be given once more.
+    RUN is a name, the beginning of one, the path of a journal, or "last". Its command is carried
+    out where it was given, with the same options; what is done is not done again. Inputs that came
+    from standard input have to be given once more.
 
     \b
       piecework resume last
