@@ -109,7 +109,6 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option("--memfree", "memfree", "SIZE",
                "Start nothing with less memory free; with half of it, end the youngest "
                "and run it again later.", quantities.bytes_),
-        Option("--max-memory", "max_memory", "SIZE", "End a command that takes more."),
         Option("--cwd --workdir --wd", "cwd", "DIR", "Run commands there."),
         Option("--env", "env", "NAME[=VALUE]",
                "Set it for the commands. They have all of our environment.", many=True),
@@ -180,7 +179,9 @@ ELSEWHERE = {
     "nothing is asked for": "--will-cite --citation --bibtex",
     "use --retries, --retry-delay": "--retry",
     "write the command in Python: piecework map": "--rpl --plus --arg-sep --shebang --tmux --sql",
-    "commands end with us in any case": "--termseq",
+    "commands get SIGTERM, then SIGKILL, with all that they started": "--termseq",
+    "have a shell limit the command: --shell 'ulimit -v 2000000; CMD'": "--max-memory --memsuspend",
+    "run piecework itself under nice(1)": "--nice",
 }  # fmt: skip
 
 
