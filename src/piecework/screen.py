@@ -139,7 +139,9 @@ class Screen:
 
     def _erased(self) -> str:
         drawn, self._drawn = self._drawn, 0
-        return _ERASE + _UP * (drawn - 1) if drawn else ""
+        if not drawn or not self._in_front():
+            return ""
+        return _ERASE + _UP * (drawn - 1)
 
     def _bar_text(self) -> str:
         if not self._bars or self._column or not self._in_front():
