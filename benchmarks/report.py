@@ -16,6 +16,8 @@ ORDER = (
     "crash",
     "coroutines",
     "auto",
+    "commands",
+    "journal",
 )
 
 
