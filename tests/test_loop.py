@@ -506,3 +506,53 @@ def test_a_forked_child_has_its_copy_closed_and_the_parent_goes_on(started: Loop
     started.call_soon(went_on.set_result, True)
     assert went_on.result(LONG)
     assert told == []
+
+
+def test_a_driver_is_told_of_what_another_thread_ran_for_it(loop: Loop) -> None:
+    begun, looked, gate, over = (threading.Event() for _ in range(4))
+
+    def slow() -> None:
+        begun.set()
+        gate.wait(LONG)
+        over.set()
+
+    def done() -> bool:
+        if begun.is_set():
+            looked.set()
+        return over.is_set()
+
+    def other() -> None:
+        with loop.entered():
+            loop.after(slow)
+
+    seconds: list[float] = []
+
+    def drive() -> None:
+        start = time.monotonic()
+        loop.drive(done, LONG)
+        seconds.append(time.monotonic() - start)
+
+    driver, runner = threading.Thread(target=drive), threading.Thread(target=other)
+    with loop.lock:  # so that the driver does not run it
+        driver.start()
+        runner.start()
+    begun.wait(LONG)
+    looked.wait(LONG / 10)  # where the driver itself runs it, it cannot look
+    gate.set()
+    driver.join(LONG)
+    runner.join(LONG)
+    assert seconds[0] < LONG
+
+
+def test_a_callback_may_wait_while_its_thread_drives(loop: Loop) -> None:
+    got: list[bool] = []
+    inner, outer = threading.Event(), threading.Event()
+
+    def callback() -> None:
+        loop.call_later(0.01, inner.set)
+        got.append(loop.drive(inner.is_set, LONG / 2))
+        outer.set()
+
+    loop.call_later(0.01, loop.after, callback)
+    assert loop.drive(outer.is_set, LONG)
+    assert got == [True]

@@ -182,7 +182,7 @@ class Loop:
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._after: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._timers: list[Timer] = []
-        self._driven = False
+        self._driven = 0  # the thread that drives
         self._turned = threading.Condition(self.lock)
         self._others = 0  # threads that wait while another one drives
         self._awake = False  # a wake-up is on its way: no second one is needed
@@ -275,25 +275,31 @@ class Loop:
                 if self.closed:
                     break
                 mine = not self._driven
+                nested = self._driven == threading.get_ident()
                 if mine:
-                    self._driven = True
+                    self._driven = threading.get_ident()
                     self._outer.unregister(self._inner_fd)
-                elif not self._wait_for_turn(done, until):
+                elif not nested and not self._wait_for_turn(done, until):
                     break
+            if nested and not self._turn_on(done, until, stop):
+                break  # a callback of the user waits: nobody else would turn
             if mine and not self._turn_until(done, until, stop):
                 break
         return done()
 
     def _turn_until(self, done: Callable[[], bool], until: float, stop: list[Any] | None) -> bool:
         try:
-            while not done() and not stop:
-                left = until - time.monotonic()
-                if left <= 0 or self.closed:
-                    return False
-                self._turn(left, self._spin)
-            return True
+            return self._turn_on(done, until, stop)
         finally:
             self._stop_driving()
+
+    def _turn_on(self, done: Callable[[], bool], until: float, stop: list[Any] | None) -> bool:
+        while not done() and not stop:
+            left = until - time.monotonic()
+            if left <= 0 or self.closed:
+                return False
+            self._turn(left, self._spin)
+        return True
 
     def _wait_for_turn(self, done: Callable[[], bool], until: float) -> bool:
         self._others += 1
@@ -308,7 +314,7 @@ class Loop:
 
     def _stop_driving(self) -> None:
         with self.lock:
-            self._driven = False
+            self._driven = 0
             self._outer.register(self._inner_fd, READ)  # a wake-up of close() shows now
             if self._others or self.closed:
                 self._turned.notify_all()
@@ -356,11 +362,13 @@ class Loop:
         if not self._after:
             return
         main = threading.get_ident() == _main_ident
+        ran = False
         while self._after:
             try:
                 fn, args = self._after.popleft()
             except IndexError:  # another thread took it
                 break
+            ran = True
             self._in_after = self._in_after or main
             try:
                 fn(*args)
@@ -373,6 +381,8 @@ class Loop:
             finally:
                 if main:
                     self._in_after = False
+        if ran and self._driven not in (0, threading.get_ident()):
+            self.wake()  # the driver may wait for what was just done, and found nothing to run
 
     @property
     def telling(self) -> bool:
