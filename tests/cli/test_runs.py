@@ -168,6 +168,21 @@ def test_what_was_read_from_standard_input_must_be_given_again() -> None:
     assert Path("log").read_text() == "a\nb\n"
 
 
+def test_names_that_are_not_utf8_are_recorded_and_found_again() -> None:
+    folder = os.fsdecode(b"d\xff")
+    os.mkdir(folder)
+    os.chdir(folder)
+    Path("in").write_bytes(b"a\xfe\nb\n")
+    out = os.fsdecode(b"o\xfe")
+    assert map_("size", "-a", "in", "--name", "r", "-o", out, *ONE).code == 1
+    os.chdir("..")
+    Path(folder, os.fsdecode(b"a\xfe")).write_text("four")
+    assert piecework("resume", "r", "--failed").code == 1
+    rows = rows_of(os.path.join(folder, out))
+    assert [(row["input"], row.get("value")) for row in rows] == [("a\udcfe", 4), ("b", None)]
+    assert "a\\udcfe" in piecework("show", "r").out
+
+
 def test_a_run_from_python_is_resumed_there(tmp_path: Path) -> None:
     Path("program.py").write_text(
         "import piecework\n"

@@ -40,7 +40,7 @@ def command(as_json: bool) -> int:
     elif standings:
         rows = [_HEAD, *(standing.cells() for standing in standings)]
         for line in table.table(rows, table.terminal_width(), right={3, 4, 5, 6}, shorten=[0]):
-            click.echo(line)
+            click.echo(line.encode(errors="backslashreplace"))
     else:
         say("no runs yet: piecework map and piecework exec begin one.")
     return 0

@@ -47,7 +47,7 @@ def command(run: str, slowest: int, as_json: bool) -> int:
     if as_json:
         click.echo(values.encode(found.as_dict()))
     else:
-        click.echo("\n".join(found.lines()))
+        click.echo("\n".join(found.lines()).encode(errors="backslashreplace"))
     return 0
 
 

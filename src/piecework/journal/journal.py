@@ -28,6 +28,7 @@ from piecework.journal.directory import forget_cancel, name_of
 from piecework.journal.identity import all_atomic, digests
 from piecework.journal.opening import Opened
 from piecework.journal.recall import Fresh, pickled
+from piecework.journal.rows import stored
 from piecework.journal.store import carry_out
 from piecework.journal.writer import Done, Drawn, Entry, Failed, Statement, Writer
 from piecework.journal.written import Written
@@ -189,8 +190,8 @@ class Journal:
             piece.attempt,
             piece.worker,
             seconds,
-            failure.type,
-            failure.message,
+            stored(failure.type),
+            stored(failure.message),
             failure.cause,
             pickle.dumps(failure, 5),
             _pickled_input(piece.inputs),

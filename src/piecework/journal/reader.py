@@ -21,6 +21,7 @@ from piecework.journal.rows import (
     NOT_KEPT,
     SESSION_BITS,
     Unreadable,
+    as_text,
     index_of,
     marks_of,
     place,
@@ -268,7 +269,7 @@ class Reader:
             index=index_of(at),
             input=NOT_KEPT if input is None else _unpickled(input),
             ok=False,
-            failure=why if isinstance(why, Failure) else Failure(kind, message),
+            failure=why if isinstance(why, Failure) else Failure(as_text(kind), as_text(message)),
             seconds=seconds,
             attempt=attempt,
             worker=worker,
@@ -310,7 +311,7 @@ class Reader:
 
 
 def _session(row: Sequence[Any]) -> Session:
-    values: list[Any] = [*row[:6], tuple(json.loads(row[6])), *row[7:]]
+    values: list[Any] = [*row[:6], tuple(json.loads(row[6])), as_text(row[7]), *row[8:]]
     return Session(*values)
 
 

@@ -55,6 +55,20 @@ CREATE TABLE written (place INTEGER PRIMARY KEY, count INTEGER);
 """
 
 
+def stored(text: str) -> str | bytes:
+    """A text for a column: names of files may hold what UTF-8 has no bytes for."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+    return text
+
+
+def as_text(column: str | bytes) -> str:
+    """What `stored` was given."""
+    return column if isinstance(column, str) else column.decode("utf-8", "surrogatepass")
+
+
 def place(session: int, index: int) -> int:
     return session << SESSION_BITS | index
 

@@ -16,7 +16,7 @@ from piecework.errors import JournalChanged, JournalError, JournalInvalid
 from piecework.journal import directory, version
 from piecework.journal.files import check_file, damaged
 from piecework.journal.reader import Reader
-from piecework.journal.rows import APPLICATION_ID, SCHEMA, VERSION
+from piecework.journal.rows import APPLICATION_ID, SCHEMA, VERSION, stored
 
 _WAIT_SECONDS = 10.0
 _CHECK_BYTES = 512 << 20  # a larger file is believed, as far as it is not read
@@ -185,7 +185,7 @@ def _insert_session(db: sqlite3.Connection, about: About) -> int:
         "pid": os.getpid(),
         "host": directory.host(),
         "argv": json.dumps(list(sys.argv)),
-        "cwd": _cwd(),
+        "cwd": stored(_cwd()),
         "python": sys.executable,
         "inputs": about.inputs,
     }

@@ -60,8 +60,8 @@ class Failed(NamedTuple):
     attempt: int
     worker: str
     seconds: float
-    type: str
-    message: str
+    type: str | bytes
+    message: str | bytes
     cause: str
     failure: bytes
     input: bytes | None
