@@ -18,6 +18,7 @@ ORDER = (
     "auto",
     "commands",
     "journal",
+    "commands",
 )
 
 

@@ -130,6 +130,8 @@ class _Exec:
         }
         if options["timeout"] is not None and self._usual is None:
             given["task_timeout"] = quantities.seconds(options["timeout"])
+        if options["max_memory"] is not None:
+            given["max_memory"] = options["max_memory"]
         if options["retries"]:
             from piecework import Backoff
 

@@ -109,6 +109,8 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option("--memfree", "memfree", "SIZE",
                "Start nothing with less memory free; with half of it, end the youngest "
                "and run it again later.", quantities.bytes_),
+        Option("--max-memory", "max_memory", "SIZE",
+               "End a command that takes more, with all that it started: 500MB, 2G."),
         Option("--cwd --workdir --wd", "cwd", "DIR", "Run commands there."),
         Option("--env", "env", "NAME[=VALUE]",
                "Set it for the commands. They have all of our environment.", many=True),
@@ -180,7 +182,7 @@ ELSEWHERE = {
     "use --retries, --retry-delay": "--retry",
     "write the command in Python: piecework map": "--rpl --plus --arg-sep --shebang --tmux --sql",
     "commands get SIGTERM, then SIGKILL, with all that they started": "--termseq",
-    "have a shell limit the command: --shell 'ulimit -v 2000000; CMD'": "--max-memory --memsuspend",
+    "have a shell limit the command: --shell 'ulimit -v 2000000; CMD'": "--memsuspend",
     "run piecework itself under nice(1)": "--nice",
 }  # fmt: skip
 
