@@ -40,6 +40,7 @@ def make(path: Path, about: About) -> None:
             os.unlink(new)
         os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         _fill(new, about)
+        _sync(new)
         os.replace(new, path)
     except (OSError, sqlite3.Error) as error:
         with contextlib.suppress(OSError):
@@ -51,7 +52,7 @@ def _fill(new: Path, about: About) -> None:
     db = sqlite3.connect(new, isolation_level=None)
     try:
         db.execute("PRAGMA journal_mode = OFF")
-        db.execute("PRAGMA synchronous = OFF")  # the rename comes after; the first commit syncs
+        db.execute("PRAGMA synchronous = OFF")  # it is synced once, as a whole
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {VERSION}")
         db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
@@ -62,8 +63,18 @@ def _fill(new: Path, about: About) -> None:
             "python": sys.version.split()[0],
         }
         db.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
+        db.execute("PRAGMA journal_mode = WAL")  # here: later it costs half a dozen syncs
     finally:
         db.close()
+
+
+def _sync(path: Path) -> None:
+    """To disk. The rename follows with the first commit, which syncs the directory."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def check_same(path: Path, about: About, *, anyway: bool) -> None:
