@@ -37,9 +37,11 @@ FLOORS = [
     " executors.supervisor executors.child executors.verdicts executors.future"
     " executors.command executors.command_start executors.command_spawn executors.command_child"
     " executors.command_ends executors.command_verdict executors.command_guard"
-    " executors.command_fan executors.command_work",
+    " executors.command_fan executors.command_work executors.command_stream"
+    " executors.command_watcher",
     "worker master crew auto",
-    "reporting handle wiring runtime pool pool.flow pool.outcomes pool.results"
+    "reporting handle wiring runtime"
+    " pool pool.flow pool.outcomes pool.results pool.ending pool.workers"
     " joblib_register joblib_backend joblib_worker",
     "extract extract.pattern extract.plan extract.rows extract.job",
     "cli cli.app cli.options cli.target cli.inputs cli.values cli.output cli.progress cli.text"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -96,6 +97,11 @@ def check_kind(fn: Callable[..., Any], way: str) -> None:
 
 def check_command(fn: Callable[..., Any], way: str) -> None:
     if is_command(fn) == (way == "commands"):
+        if way == "commands" and not hasattr(os, "posix_spawn"):
+            raise UsageError(
+                "child commands need a POSIX system: process groups, posix_spawn. Use "
+                'subprocess.run in a function, on="threads".'
+            )
         return
     if way == "commands":
         raise UsageError(

@@ -349,7 +349,7 @@ def test_no_more_run_than_descriptors_allow() -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert not reports.failures
-    assert 3 < max(running) < 50
+    assert 1 <= max(running) < 50
     executor.shutdown()
 
 

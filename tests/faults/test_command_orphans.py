@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.executors.gate import PATIENCE, Gate
-from tests.executors.processes import all_gone, environment, kill_marked, start
+from tests.executors.processes import all_gone, environment, kill_marked, marked, start
 from tests.executors.test_command import AT_THE_GATE
 
 SCRIPT = """
@@ -91,6 +91,44 @@ def test_a_daemon_outlives_a_run_that_ends_by_itself(gate: Gate, environ: dict[s
     pids = [int(name) for name in gate.arrived(2)]
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
+
+
+FORKS = """
+import os, signal, sys
+import piecework
+run = piecework.map(piecework.command(sys.argv[1], shell=True, append=False), range(2), workers=2)
+sys.stdin.readline()
+pid = os.fork()
+if not pid:
+    signal.pause()
+print(pid, flush=True)
+run.wait()
+"""
+
+
+def test_a_forked_copy_of_the_master_does_not_keep_them_alive(
+    gate: Gate, environ: dict[str, str]
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", FORKS, KINDS["left its group"]],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    gate.arrived(2)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    copy = int(process.stdout.readline())
+    process.kill()
+    until = time.monotonic() + 1.0
+    while marked(environ) != [copy] and time.monotonic() < until:
+        time.sleep(0.01)  # the copy lives on, so there is no single end to wait for
+    assert marked(environ) == [copy]
+    os.kill(copy, signal.SIGKILL)
+    process.communicate(timeout=PATIENCE)
 
 
 def test_a_guard_that_is_killed_is_replaced(gate: Gate, environ: dict[str, str]) -> None:

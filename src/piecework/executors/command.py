@@ -20,19 +20,19 @@ from collections import deque
 from collections.abc import Callable
 
 from piecework.captured import Folder
-from piecework.commands import Command, CommandResult
+from piecework.commands import Command
 from piecework.errors import UsageError
 from piecework.executors import command_spawn
 from piecework.executors.command_child import Child
 from piecework.executors.command_ends import Ends
 from piecework.executors.command_fan import Fan
-from piecework.executors.command_guard import Guard
+from piecework.executors.command_guard import Guarded
 from piecework.executors.command_start import Starter
 from piecework.executors.command_verdict import Verdicts, hit_with_us, result_of
+from piecework.executors.command_watcher import Told
 from piecework.executors.command_work import NEVER_STARTED, Call, Work
 from piecework.executors.cores import cores
 from piecework.failures import failure_from
-from piecework.lean import suppress
 from piecework.loop import Loop, Timer
 from piecework.task import Batch, Failure, Report
 
@@ -42,30 +42,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _AGAIN_SECONDS = 0.05  # where no descriptor or process is to be had and nothing of ours runs
-
-
-class Watcher:
-    """What a watcher may have: told what happens, in the control loop, so it must not wait."""
-
-    def started(
-        self,
-        index: int,
-        attempt: int,
-        slot: int,
-        pid: int,
-        words: list[str],
-        at: float,
-        payload: Any,
-    ) -> object:
-        """A command was started for this input, at these seconds since 1970."""
-
-    def output(self, index: int, stream: int, data: bytes) -> object:
-        """It printed whole lines on stream 1 or 2 (one longer than 1 MB comes in parts)."""
-
-    def finished(
-        self, index: int, attempt: int, result: CommandResult | None, failure: Failure | None
-    ) -> object:
-        """It ended; without a result where it could not be started."""
+_TRIES_MAX = 60  # then it is a failure
 
 
 class CommandExecutor:
@@ -97,20 +74,22 @@ class CommandExecutor:
         self.loop.on_error = self._broke
         self.loop.on_fork = self._forked
         self._gate = gate
-        self._watcher = watcher
+        self._told = Told(watcher)
         self._token = os.urandom(12).hex()
         self._fan = Fan(self.loop)
         self._folder = Folder()
         self._ends = Ends(self._fan, self._changed, self._free_if_over, time_limit)
         self._verdicts = Verdicts()
-        self._starter = Starter(self._fan, self._folder, watcher, self._changed, inherit, capture)
-        self._guard: Guard | None = None
-        self._guard_fd = -1
+        self._starter = Starter(
+            self._fan, self._folder, self._told, self._changed, inherit=inherit, capture=capture
+        )
+        self._guard = Guarded(self._fan, self.slots, self._token, self._folder)
         self._open: deque[Work] = deque()  # with positions that wait
         self._works: set[Work] = set()
         self._running: dict[int, Child] = {}  # by slot
         self._free = list(range(1, self.slots + 1))
         self._again: Timer | None = None
+        self._tries = 0  # to start one where none ran, in a row
         self._submitted = itertools.count()
         self._calls = itertools.count(1)
         self._scheduled = False
@@ -249,19 +228,17 @@ class CommandExecutor:
         position = work.waiting.popleft()
         child = Child(work, position, slot, self._fan)
         try:
-            if self._guard is None:
-                self._guard = Guard(self.slots, self._token, self._folder.path)
-                self._folder.guard = self._guard  # it lives as long as there are files
-                self._watch_guard(self._guard)
-            self._starter.start(child)
+            self._guard.begin()
+            self._starter.start(child, len(self._running))
         except OSError as error:
             heapq.heappush(self._free, slot)
-            if command_spawn.not_now(error):
+            if command_spawn.not_now(error) and (self._running or self._tries < _TRIES_MAX):
                 work.waiting.appendleft(position)
                 if not self._running:
+                    self._tries += 1
                     self._fill_later(_AGAIN_SECONDS)
                 return False
-            self._refuse(child, command_spawn.cannot_run(child.words[0], error))
+            self._refuse(child, command_spawn.cannot_run(child.name, error))
             return True
         except Exception as error:  # the input does not make a command
             heapq.heappush(self._free, slot)
@@ -269,40 +246,14 @@ class CommandExecutor:
             return True
         self._guard.watch(slot, child.pid)
         self._running[slot] = child
+        self._tries = 0
         self._ends.started(child)
-        if self._watcher is not None and hasattr(self._watcher, "started"):
-            payload = work.batch.payloads[position]
-            self._watcher.started(
-                child.index,
-                work.batch.attempt,
-                slot,
-                child.pid,
-                child.words,
-                child.started,
-                payload,
-            )
+        self._told.started(child)
         return True
-
-    def _watch_guard(self, guard: Guard) -> None:
-        """One that is ended by somebody is replaced."""
-        try:
-            fd = os.pidfd_open(guard.pid)
-        except (AttributeError, OSError):
-            return
-
-        def replace() -> None:
-            self._fan.close(fd)
-            self._guard_fd = -1
-            with suppress(OSError):  # no process to be had
-                guard.start()
-                self._watch_guard(guard)
-
-        self._fan.add(fd, replace)
-        self._guard_fd = fd
 
     def _refuse(self, child: Child, failure: Failure) -> None:
         """It could not be started."""
-        self._finished(child, None, failure)
+        self._told.finished(child, None, failure)
         child.work.tell(child.position, None, failure, f"slot {child.slot}")
         self._check_over(child.work)
 
@@ -319,7 +270,6 @@ class CommandExecutor:
 
     def _settle(self, child: Child) -> None:
         child.ended = True
-        assert self._guard is not None
         self._guard.forget(child.slot)
         child.end()
         del self._running[child.slot]
@@ -350,7 +300,7 @@ class CommandExecutor:
         """Report what came of it."""
         result = result_of(child)
         failure = self._verdicts.failure_of(child, result)
-        self._finished(child, result, failure)
+        self._told.finished(child, result, failure)
         child.work.tell(
             child.position,
             result if failure is None else None,
@@ -360,12 +310,6 @@ class CommandExecutor:
             nbytes=result.out.in_memory + result.err.in_memory,
             cpu=result.cpu_seconds,
         )
-
-    def _finished(
-        self, child: Child, result: CommandResult | None, failure: Failure | None
-    ) -> None:
-        if self._watcher is not None and hasattr(self._watcher, "finished"):
-            self._watcher.finished(child.index, child.work.batch.attempt, result, failure)
 
     def _check_over(self, work: Work) -> None:
         if not work.left and work in self._works:
@@ -380,10 +324,8 @@ class CommandExecutor:
             self._freed = True
             self._ends.close()
             self._starter.close()
-            if self._guard_fd >= 0:
-                self._fan.close(self._guard_fd)
+            self._guard.close()
             self._fan.end()
-            self._guard = None  # the folder has it, as long as somebody holds what is in it
             self._folder = self._starter.folder = None  # type: ignore[assignment]
             self.loop.after(self.loop.close)
 
@@ -406,8 +348,7 @@ class CommandExecutor:
     def _forked(self) -> None:
         """In a forked child of this process: the commands are the parent's."""
         self._fan.forked()
-        if self._guard is not None:
-            self._guard.forked()
+        self._guard.forked()
         self._closed = self._freed = True
         self._running.clear()
         self._works.clear()

@@ -9,19 +9,18 @@ Everything happens in the control loop. What becomes of it, the executor decides
 
 from __future__ import annotations
 
-import fcntl
 import os
 import resource
 import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 
-from piecework.captured import Capture, Lines, Tail
+from piecework.captured import Capture, Tail
 from piecework.executors.command_fan import Fan
+from piecework.executors.command_stream import Stream
 from piecework.lean import signal, suppress
-from piecework.loop import Timer
+from piecework.loop import Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,14 +28,8 @@ if TYPE_CHECKING:
 
     from piecework.executors.command_work import Work
 
-READ_SIZE = 1 << 16
-_READS = 16  # then others have their turn
-_MUCH = 1 << 15  # bytes; who has printed as many will print more
-_REST_SECONDS = 0.001
-_LARGE_READ = 1 << 18
-_LARGE_PIPE = 1 << 20  # for what prints much: fewer turns
-_SET_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)
 _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
+_PEEKS = hasattr(os, "waitid")  # not on macOS before Python 3.13
 _our_peak = 0
 
 
@@ -46,99 +39,6 @@ def _floor(told: int) -> int:
     if told > _our_peak:
         _our_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return _our_peak
-
-
-class Stream:
-    """One pipe that a command prints to."""
-
-    __slots__ = ("_child", "_lines", "_pass_on", "_resting", "_sink", "_size", "fd")
-
-    def __init__(
-        self,
-        child: Child,
-        fd: int,
-        sink: Capture | Tail,
-        pass_on: Callable[[bytes], object] | None,
-    ) -> None:
-        self._child = child
-        self._sink = sink
-        self._pass_on = pass_on
-        self._lines = None if pass_on is None else Lines()
-        self._size = READ_SIZE
-        self._resting: Timer | None = None
-        self.fd = fd
-        os.set_blocking(fd, False)
-        child.fan.add(fd, self.read)
-
-    def read(self) -> None:
-        """Take what is there; at its end close it, and say so."""
-        for _ in range(_READS):
-            if self.fd < 0:
-                return
-            try:
-                data = os.read(self.fd, self._size)
-            except BlockingIOError:
-                return
-            if not data:
-                self.close()
-                self._child.on_silence()
-                return
-            self._take(data)
-            if self.fd < 0:
-                return
-            if len(data) == self._size:
-                self._enlarge()
-            elif not self._child.exited:
-                if self._sink.size > _MUCH and self._resting is None:
-                    self._enlarge()
-                    self._rest()
-                return  # it has no more just now
-
-    def _take(self, data: bytes) -> None:
-        try:
-            self._sink.add(data)
-        except OSError as error:
-            self._child.fail(f"its output could not be kept: {error}")
-            return
-        if self._sink.size > self._child.output_max:
-            self._child.fail(
-                f"it printed more than {self._child.output_max:,} bytes and was ended. "
-                "Have it write to a file, or raise output_max"
-            )
-        elif self._lines is not None and (whole := self._lines.add(data)):
-            self._pass_on(whole)  # type: ignore[misc]  # there is one where there are lines
-
-    def _rest(self) -> None:
-        """Let it gather: programs write 4 or 8 KB at a time, and a turn for each costs more."""
-        fan = self._child.fan
-        fan.pause(self.fd)
-        self._resting = fan.loop.call_later(_REST_SECONDS, self._go_on)
-
-    def _go_on(self) -> None:
-        self._resting = None
-        if self.fd >= 0:
-            self._child.fan.resume(self.fd)
-            self.read()
-
-    def _enlarge(self) -> None:
-        if self._size < _LARGE_READ and _SET_SIZE is not None:
-            self._size = _LARGE_READ
-            with suppress(OSError):  # more than this user may have
-                fcntl.fcntl(self.fd, _SET_SIZE, _LARGE_PIPE)
-
-    def close(self) -> None:
-        """Listen no longer."""
-        if self._resting is not None:
-            self._resting.cancel()
-        if self.fd >= 0:
-            self._child.fan.close(self.fd)
-            self.fd = -1
-            if self._lines is not None and (rest := self._lines.rest()):
-                self._pass_on(rest)  # type: ignore[misc]
-
-    def hush(self) -> None:
-        """Pass nothing on any more."""
-        self._lines = None
 
 
 class Child:
@@ -203,6 +103,11 @@ class Child:
         self.peak = 0  # bytes, as seen while it ran
         self.fan = fan
         self._unfed: memoryview | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its program; of the shell that guards us where it did not come so far."""
+        return self.words[0] if self.words else "/bin/sh"
 
     @property
     def index(self) -> int:
@@ -288,16 +193,15 @@ class Child:
         try:
             self.pidfd = os.pidfd_open(self.pid)
         except (AttributeError, OSError):  # not Linux, an old kernel, or no descriptor left
-            tell = partial(self.fan.loop.call_soon, self.on_exit)
-            threading.Thread(target=_wait, args=(self.pid, tell), daemon=True).start()
+            threading.Thread(target=_wait, args=(self, self.fan.loop), daemon=True).start()
         else:
             self.fan.add(self.pidfd, self.on_exit)
 
     def on_exit(self) -> None:
         """It has exited: note it, but leave its process id taken as long as it may be signalled."""
-        if self.exited:
+        if self.exited or (self.watched and self.pidfd < 0 and not _PEEKS):
             return
-        if self.why:
+        if self.why and _PEEKS:
             try:
                 if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                     return
@@ -305,6 +209,14 @@ class Child:
                 pass
         elif not self._reap(os.WNOHANG):
             return
+        self._gone()
+
+    def reaped(self, status: int, usage: Any) -> None:
+        """It was reaped by the thread that waits for it, where nobody can look without reaping."""
+        self.status, self.usage = os.waitstatus_to_exitcode(status), usage
+        self._gone()
+
+    def _gone(self) -> None:
         self.exited = True
         self.seconds = time.perf_counter() - self.began
         if self.pidfd >= 0:
@@ -364,8 +276,13 @@ class Child:
             self.peak = max(self.peak, int(found[0]) * 1024)
 
 
-def _wait(pid: int, tell: Callable[[], object]) -> None:
-    """Wait for its exit in a thread, and leave it to be reaped."""
+def _wait(child: Child, loop: Loop) -> None:
+    """Wait for its exit in a thread, and leave it to be reaped where that is possible."""
     with suppress(OSError):
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    tell()
+        if _PEEKS:
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            _, status, usage = os.wait4(child.pid, 0)
+            loop.call_soon(child.reaped, status, usage)
+            return
+    loop.call_soon(child.on_exit)

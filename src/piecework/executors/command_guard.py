@@ -17,6 +17,8 @@ import weakref
 from collections.abc import Iterable
 from mmap import mmap
 
+from piecework.captured import Folder
+from piecework.executors.command_fan import Fan
 from piecework.lean import signal, suppress
 
 _KILL_TOKEN = """
@@ -89,11 +91,6 @@ class Guard:
         """It has ended: before its number can be another process's."""
         self._lines[slot - 1] = _EMPTY
 
-    def end(self) -> None:
-        """Nothing is left to be watched."""
-        if self._finalizer is not None:
-            self._finalizer()
-
     def forked(self) -> None:
         """In a forked child: let go of the pipe, or the end of our process would not be seen."""
         with suppress(OSError):
@@ -104,6 +101,60 @@ class Guard:
             self._lines.release()
             self._map.close()
             os.close(self._table)
+
+
+class Guarded:
+    """Has a Guard from the first command on, and another one where somebody ended it."""
+
+    def __init__(self, fan: Fan, slots: int, token: str, folder: Folder) -> None:
+        self._fan = fan
+        self._slots = slots
+        self._token = token
+        self._folder: Folder | None = folder
+        self._guard: Guard | None = None
+        self._pidfd = -1
+
+    def begin(self) -> None:
+        """OSError where no process is to be had."""
+        if self._guard is None and self._folder is not None:
+            self._guard = Guard(self._slots, self._token, self._folder.path)
+            self._folder.guard = self._guard  # it lives as long as there are files
+            self._watch()
+
+    def _watch(self) -> None:
+        assert self._guard is not None
+        with suppress(AttributeError, OSError):
+            self._pidfd = os.pidfd_open(self._guard.pid)
+            self._fan.add(self._pidfd, self._replace)
+
+    def _replace(self) -> None:
+        self._unwatch()
+        if self._guard is not None:
+            with suppress(OSError):  # no process is to be had
+                self._guard.start()
+                self._watch()
+
+    def _unwatch(self) -> None:
+        if self._pidfd >= 0:
+            self._fan.close(self._pidfd)
+            self._pidfd = -1
+
+    def watch(self, slot: int, pid: int) -> None:
+        if self._guard is not None:
+            self._guard.watch(slot, pid)
+
+    def forget(self, slot: int) -> None:
+        if self._guard is not None:
+            self._guard.forget(slot)
+
+    def close(self) -> None:
+        """Let go of it: it goes with the last of the files."""
+        self._unwatch()
+        self._guard = self._folder = None
+
+    def forked(self) -> None:
+        if self._guard is not None:
+            self._guard.forked()
 
 
 def sweep(token: str) -> int | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 from collections.abc import Callable
 from functools import partial
 
@@ -11,13 +13,12 @@ from piecework.executors.command_child import Child
 from piecework.executors.command_fan import Fan
 from piecework.executors.command_guard import high
 from piecework.executors.command_spawn import find, spawn
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from piecework.executors.command_watcher import Told
 
 TOKEN = b"PIECEWORK_COMMAND"
 _TAIL = 1 << 15
+_ROOM_SURE = 64  # below that no limit is near
+_ROOM_SPARE = 16  # for the rest of the program
 
 
 class Starter:
@@ -27,8 +28,9 @@ class Starter:
         self,
         fan: Fan,
         folder: Folder,
-        watcher: Any,
+        told: Told,
         changed: Callable[[Child], object],
+        *,
         inherit: bool,
         capture: bool,
     ) -> None:
@@ -37,11 +39,11 @@ class Starter:
         self._changed = changed
         self._inherit = inherit
         self._capture = capture
-        self._pass_on = getattr(watcher, "output", None)
+        self._pass_on = told.output
         self._null = -1
         self._serial = 0
 
-    def start(self, child: Child) -> None:
+    def start(self, child: Child, running: int) -> None:
         """OSError where it cannot be started, UsageError where the input makes no command."""
         call = child.work.call
         command = call.command
@@ -58,6 +60,7 @@ class Starter:
         theirs: list[int] = []
         try:
             self._open_pipes(bool(data), ours, theirs)
+            _check_room(theirs[-1], running)
             child.pid = spawn(program, child.words, call.env, command.cwd, theirs)
         except BaseException:
             for fd in ours:
@@ -67,9 +70,14 @@ class Starter:
             for fd in theirs:
                 if fd > 2 and fd != self._null:
                     os.close(fd)
-        self._attach(child, ours, data)
-        if not child.streams:
-            child.watch()  # nothing else will tell
+        try:
+            self._attach(child, ours, data)
+            if not child.streams:
+                child.watch()  # nothing else will tell
+        except BaseException:
+            child.why = "trouble"  # so that its end is an end by force
+            child.end()
+            raise
 
     def _open_pipes(self, feed: bool, ours: list[int], theirs: list[int]) -> None:
         if feed:
@@ -107,3 +115,13 @@ class Starter:
         if self._null >= 0:
             os.close(self._null)
             self._null = -1
+
+
+def _check_room(highest: int, running: int) -> None:
+    """OSError where those that run could not be waited for, nor their output spilled, with as many
+    descriptors open: numbers are given from the lowest on, so the highest tells how many."""
+    if highest < _ROOM_SURE or not running:
+        return
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and highest + 3 * (running + 1) + _ROOM_SPARE > soft:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
