@@ -8,7 +8,6 @@ SIGINT, SIGTERM, SIGHUP ─▶ Signals: in good order within the grace, the seco
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections.abc import Callable
 
@@ -17,6 +16,7 @@ from piecework.cli.ending import DEADLINE, GRACE_SECONDS, KILL_SECONDS, PIPE_CLO
 from piecework.cli.output import CannotWrite, Output
 from piecework.cli.signals import Signals
 from piecework.errors import PieceworkError, UsageError
+from piecework.lean import signal  # without enum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

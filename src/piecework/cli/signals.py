@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import queue
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from collections.abc import Callable
 from piecework.bases import Protocol
 from piecework.cli import text
 from piecework.cli.ending import EXIT, GRACE_SECONDS, KILL, LEAVE, STOP, Ending
+from piecework.lean import signal  # without enum
 from piecework.wording import about
 
 TYPE_CHECKING = False

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 from collections.abc import Callable, Iterable, Iterator
 
 from piecework.errors import PieceworkError
@@ -222,6 +223,8 @@ def tagged(chunks: Iterable[bytes], tag: bytes) -> Iterator[bytes]:
 
 def to_stderr(parts: Iterable[bytes]) -> None:
     """As it is, above any bar; that nobody listens is no reason to stop."""
+    if sys.stderr is None:  # closed from the beginning: descriptor 2 is something else by now
+        return
     with STDERR.passing():
         for part in parts:
             rest = memoryview(part)
