@@ -11,21 +11,22 @@ Where there is no source (`python -c`, a prompt), the bytecode stands for it.
 
 from __future__ import annotations
 
-import ast
-import linecache
 import sys
 from collections.abc import Iterable, Iterator
-from functools import lru_cache, partial
+from functools import partial
 from types import CodeType, FunctionType, MethodType
-from typing import Any
 
 from piecework.errors import UsageError
 from piecework.journal.identity import all_atomic, code_form, digest, hashed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ast
+    from typing import Any
+
+    from piecework.journal.syntax import Module
+
 _OURS = "piecework"
-_LEFT_OUT = frozenset({"ctx", "kind", "type_comment"})
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_BLOCKS = (ast.If, ast.Try, ast.With, ast.For, ast.While)
 
 
 def name_of(fn: Any) -> str:
@@ -128,7 +129,7 @@ def _collect_function(fn: FunctionType, parts: dict[str, bytes]) -> None:
         parts[name] = _hash(repr(code_form(code)))
         parts.update(_functions_named(fn, code, parts))
     else:
-        parts[name] = _hash(repr([_form(node) for node in nodes]))
+        parts[name] = _hash(repr([module.form(node) for node in nodes]))
         _collect_names(module, nodes, parts)
     given = [*enumerate(fn.__defaults__ or ()), *sorted((fn.__kwdefaults__ or {}).items())]
     _add_values(f"default of {fn.__qualname__}:", map(_fixed, given), parts)
@@ -159,23 +160,28 @@ def _collect_class(kind: type, parts: dict[str, bytes]) -> None:
     module = _module(methods[0].__code__.co_filename)
     node = None if module is None else module.definition(kind.__qualname__)
     if module is not None and node is not None:
-        parts[name] = _hash(repr(_form(node)))
+        parts[name] = _hash(repr(module.form(node)))
         _collect_names(module, [node], parts)
     else:
         parts[name] = _hash(repr([code_form(method.__code__) for method in methods]))
 
 
-def _collect_names(module: _Module, nodes: list[ast.AST], parts: dict[str, bytes]) -> None:
+def _collect_names(module: Module, nodes: list[ast.AST], parts: dict[str, bytes]) -> None:
     """What of its own module a piece of code names, and what that names."""
     waiting = list(nodes)
     while waiting:
-        for node in ast.walk(waiting.pop()):
-            name = node.id if isinstance(node, ast.Name) else ""
+        for name in module.named(waiting.pop()):
             key = f"{module.name}:{name}"
-            if name in module.names and key not in parts:
+            if key not in parts:
                 found = module.names[name]
-                parts[key] = _hash(repr([_form(one) for one in found]))
+                parts[key] = _hash(repr([module.form(one) for one in found]))
                 waiting += found
+
+
+def _module(filename: str) -> Module | None:
+    from piecework.journal import syntax  # ast takes longer to load than a command to run
+
+    return syntax.module(filename)
 
 
 def _functions_named(fn: FunctionType, code: CodeType, parts: dict[str, bytes]) -> dict[str, bytes]:
@@ -192,114 +198,6 @@ def _names(code: CodeType) -> Iterator[str]:
     for const in code.co_consts:
         if isinstance(const, CodeType):
             yield from _names(const)
-
-
-# -- syntax trees -----------------------------------------------------------------------------
-
-
-class _Module:
-    """The syntax tree of a file, and what its names are bound to on the outermost level."""
-
-    def __init__(self, filename: str, tree: ast.Module) -> None:
-        self.name = filename.rpartition("/")[2].removesuffix(".py")
-        self.names: dict[str, list[ast.AST]] = {}
-        self._tree = tree
-        for node in _statements(tree.body):
-            for name in _bound(node):
-                self.names.setdefault(name, []).append(node)
-
-    def functions(self, code: CodeType) -> list[ast.AST]:
-        """The definition that this code was compiled from; all lambdas of its line."""
-        found: list[ast.AST] = []
-        for node in ast.walk(self._tree):
-            if isinstance(node, ast.Lambda) and code.co_name == "<lambda>":
-                if node.lineno == code.co_firstlineno:
-                    found.append(node)
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-                if node.name == code.co_name and first == code.co_firstlineno:
-                    found.append(node)
-        return found
-
-    def definition(self, qualname: str) -> ast.AST | None:
-        """A class by its qualified name."""
-        body: list[ast.stmt] = self._tree.body
-        node: Any = None
-        for name in qualname.split("."):
-            if name == "<locals>":
-                continue
-            found = [n for n in _statements(body) if isinstance(n, _DEFINITIONS) and n.name == name]
-            if not found:
-                return None
-            node = found[-1]
-            body = node.body
-        return node  # type: ignore[no-any-return]
-
-
-@lru_cache(maxsize=64)
-def _parsed(filename: str, text: str) -> _Module | None:
-    try:
-        return _Module(filename, ast.parse(text))
-    except (SyntaxError, ValueError, RecursionError):
-        return None
-
-
-def _module(filename: str) -> _Module | None:
-    lines = linecache.getlines(filename)
-    return _parsed(filename, "".join(lines)) if lines else None
-
-
-def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Those of the outermost level, also inside `if` and `try`."""
-    for node in body:
-        if isinstance(node, _BLOCKS):
-            inner = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
-            for handler in getattr(node, "handlers", []):
-                inner += handler.body
-            yield from _statements(inner)
-        else:
-            yield node
-
-
-def _bound(node: ast.stmt) -> Iterator[str]:
-    if isinstance(node, _DEFINITIONS):
-        yield node.name
-    elif isinstance(node, ast.Import | ast.ImportFrom):
-        for alias in node.names:
-            yield alias.asname or alias.name.partition(".")[0]
-    elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        for target in targets:
-            for inner in ast.walk(target):
-                if isinstance(inner, ast.Name):
-                    yield inner.id
-
-
-def _form(node: Any) -> Any:
-    """A tree as plain tuples, without places, docstrings and what Python versions differ in."""
-    if isinstance(node, list):
-        return [_form(item) for item in node]
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = []
-    for name, value in ast.iter_fields(node):
-        if name in _LEFT_OUT or value is None or value == []:
-            continue
-        if name == "body" and isinstance(value, list) and _has_docstring(node):
-            value = value[1:]
-        fields.append((name, _form(value)))
-    return type(node).__name__, fields
-
-
-def _has_docstring(node: ast.AST) -> bool:
-    if not isinstance(node, _DEFINITIONS) or not node.body:
-        return False
-    first = node.body[0]
-    return (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    )
 
 
 def _hash(text: str) -> bytes:
