@@ -27,7 +27,7 @@ if __name__ == "__main__":
 import piecework
 from piecework import failures
 
-SECONDS = 60  # then it says where it hangs
+SECONDS = 250  # then it says where it hangs
 MANAGER = multiprocessing.managers.SyncManager
 MANAGER.register("Pool", piecework.Pool, multiprocessing.managers.PoolProxy)
 

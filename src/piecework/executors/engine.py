@@ -152,9 +152,10 @@ class Engine:
         if isinstance(work, BatchWork):
             stretch = self.pending.popleft()
             quota = self.roster.quota(line)
-            if quota is not None and len(stretch) > quota:
-                self.pending.appendleft(Stretch(work, stretch.start + quota, stretch.stop))
-                stretch = Stretch(work, stretch.start, stretch.start + quota)
+            if quota is not None and len(stretch) > quota * work.call.chunk:
+                middle = stretch.start + quota * work.call.chunk
+                self.pending.appendleft(Stretch(work, middle, stretch.stop))
+                stretch = Stretch(work, stretch.start, middle)
             self._send_tasks(line, work, stretch.start, stretch.stop)
         else:
             self._send_singles(line, self._next_singles(line))
@@ -196,7 +197,7 @@ class Engine:
         work.batch.nbytes += len(body) + sum(buffer.nbytes for buffer in buffers)
         line.teach(work.call)
         first = line.note(work, start, stop - start)
-        self.roster.count(line.worker, stop - start)
+        self.roster.count(line.worker, -(-(stop - start) // work.call.chunk))
         line.post_tasks(work.call, body, first, stop - start, buffers)
         self._watch.wake()
 

@@ -30,6 +30,7 @@ class Call:
     __slots__ = (
         "__weakref__",
         "cancelled",
+        "chunk",
         "data",
         "id",
         "label",
@@ -54,6 +55,7 @@ class Call:
         self.memory = memory  # bytes
         self.seconds: float | None = None
         self.cancelled = False
+        self.chunk = 1  # tasks that count as one towards max_tasks_per_child
         self.label: str | None = None  # of the run, to mark what its tasks print
 
     def learn(self, count: int, seconds: float) -> None:

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import warnings
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
 
 from piecework.errors import CannotPickle, UsageError
 from piecework.executors.cores import cores
 from piecework.executors.process import ProcessExecutor
+from piecework.pool import ending
 from piecework.pool.flow import Flow, Flows
 from piecework.pool.outcomes import Gathered, Stream
 from piecework.pool.results import AsyncResult, ImapIterator, as_standard
+from piecework.pool.workers import PoolWorker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ class Pool:
         self._on = on
         self._loop = executor.loop
         self._flows = Flows(executor)
-        _live.add(self._flows)
-        weakref.finalize(self, _abandon, self._flows).atexit = False
+        ending.watch(self, self._flows)
         self._loop.start()
         self._repopulate_pool()
         self._state = RUN
@@ -230,6 +229,8 @@ class Pool:
             call = self._executor.prepare(func, star=star)
         except CannotPickle as error:
             raise as_standard(error) from None
+        if self._maxtasksperchild is not None:
+            call.chunk = chunksize
         flow = Flow(
             self._executor,
             call,
@@ -258,7 +259,7 @@ class Pool:
         until its call returns."""
         self._state = TERMINATE
         if self._pid == os.getpid():
-            _terminate(self._flows)
+            ending.terminate(self._flows)
 
     def join(self) -> None:
         """Wait until all is done and every worker has ended; after `close` or `terminate` only.
@@ -326,19 +327,6 @@ class Pool:
         ]
 
 
-class PoolWorker:
-    """What many read of the standard pool's private list of workers."""
-
-    def __init__(self, pid: int, name: str, alive: Callable[[int], bool]) -> None:
-        self.pid = pid
-        self.name = name
-        self._alive = alive
-
-    def is_alive(self) -> bool:
-        """Whether it may still get calls."""
-        return self._alive(self.pid)
-
-
 def _checked(chunksize: int | None) -> int | None:
     if chunksize is not None and chunksize < 1:
         raise ValueError(f"Chunksize must be 1+, not {chunksize!r}")
@@ -352,43 +340,3 @@ def _method_that_was_set() -> str | None:
         return None
     method: str | None = context._default_context.get_start_method(allow_none=True)
     return method
-
-
-_live: weakref.WeakSet[Flows] = weakref.WeakSet()
-
-
-def _terminate(flows: Flows) -> None:
-    executor = flows.executor
-    with flows.loop.entered():
-        flows.closing = True
-        flows.give_up()
-    if hasattr(executor, "terminate_workers"):
-        executor.terminate_workers()
-        executor.shutdown(wait=True)
-    else:
-        executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _abandon(flows: Flows) -> None:
-    """The pool was dropped: what runs in it is ended, from wherever the collector runs."""
-    flows.loop.call_soon(_end_soon, flows)
-
-
-def _end_soon(flows: Flows) -> None:
-    flows.closing = True
-    flows.give_up()
-    if hasattr(flows.executor, "terminate_workers"):
-        flows.executor.terminate_workers()
-    else:
-        flows.executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _terminate_all() -> None:
-    """The interpreter ends: what a pool still runs is not waited for, as in multiprocessing."""
-    for flows in list(_live):
-        _terminate(flows)
-
-
-# The last one registered is called first: before executors wait for their work (process.py), and
-# before threads are joined.
-threading._register_atexit(_terminate_all)  # type: ignore[attr-defined]
