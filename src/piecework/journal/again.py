@@ -12,14 +12,16 @@ import pickle
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from piecework.journal.reader import Reader
 from piecework.journal.recall import Fresh, Segment
 from piecework.journal.rows import NOT_KEPT, Mark, Unreadable, index_of, packed
 from piecework.task import Result
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from piecework.delivery import Piece
     from piecework.journal.journal import Journal
     from piecework.journal.writer import Failed as FailedEntry

@@ -14,8 +14,8 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
+from piecework.bases import NamedTuple
 from piecework.errors import JournalError, JournalLocked, UsageError
 
 try:

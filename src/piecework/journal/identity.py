@@ -18,10 +18,13 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import PurePath
 from types import CodeType, FunctionType
-from typing import Any
 
 from piecework.errors import UsageError
 from piecework.journal.rows import ID_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 try:
     from _blake2 import blake2b  # hashlib would load OpenSSL: 6 ms

@@ -19,7 +19,6 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from piecework.delivery import Piece
 from piecework.errors import JournalError
@@ -34,6 +33,10 @@ from piecework.journal.writer import Done, Drawn, Entry, Failed, Statement, Writ
 from piecework.journal.written import Written
 from piecework.run import RunState
 from piecework.task import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _ENTRY_BYTES = 200  # what an entry takes beside what is pickled in it
 

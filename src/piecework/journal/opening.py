@@ -8,16 +8,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
+from piecework.bases import NamedTuple
 from piecework.errors import JournalChanged, UsageError
 from piecework.journal import directory, version
 from piecework.journal.reader import Reader
 from piecework.journal.recall import Recall
 from piecework.journal.store import About, Begun, begin, check_same, make, prune
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _WORDS = ("failed", "anyway")
-Key = Callable[[Any], object]
+Key = Callable[["Any"], object]
 
 
 class Opened(NamedTuple):

@@ -11,8 +11,8 @@ import pickle
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
+from piecework.bases import NamedTuple
 from piecework.errors import JournalInvalid
 from piecework.groups import FailureGroup, Failures
 from piecework.journal import directory
@@ -30,6 +30,10 @@ from piecework.journal.stretches import Found, Stretches
 from piecework.record import record
 from piecework.summary import Timings
 from piecework.task import Failure, Result
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @record(frozen=True, slots=True)

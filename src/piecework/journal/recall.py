@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
 
+from piecework.bases import NamedTuple
 from piecework.delivery import Piece
 from piecework.errors import JournalChanged, JournalError
 from piecework.journal.identity import all_atomic, digests, same
@@ -31,6 +31,10 @@ from piecework.journal.rows import (
     session_of,
 )
 from piecework.journal.stretches import Found
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _DONE, _FAILED, _UNKEPT = range(3)
 LOOKED_AT = 1000  # inputs, none of them known, before it is taken for another list

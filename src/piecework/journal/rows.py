@@ -22,7 +22,12 @@ import pickle
 import zlib
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+
+from piecework.bases import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 APPLICATION_ID = 0x70776A6C  # "pwjl"
 VERSION = 1

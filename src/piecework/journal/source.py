@@ -11,13 +11,16 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from piecework.feeder import Feeder, Swift, is_swift
 from piecework.journal.again import Again
 from piecework.journal.identity import digests
 from piecework.journal.recall import Fresh, Known, Recall, Segment, pickled
 from piecework.journal.rows import ID_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _AT_ONCE = 4096
 _IDLE_SECONDS = 60.0

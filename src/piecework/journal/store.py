@@ -10,13 +10,17 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
+from piecework.bases import NamedTuple
 from piecework.errors import JournalChanged, JournalError, JournalInvalid
 from piecework.journal import directory, version
 from piecework.journal.files import check_file, damaged
 from piecework.journal.reader import Reader
 from piecework.journal.rows import APPLICATION_ID, SCHEMA, VERSION, stored
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _WAIT_SECONDS = 10.0
 _CHECK_BYTES = 512 << 20  # a larger file is believed, as far as it is not read

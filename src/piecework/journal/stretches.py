@@ -10,8 +10,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Any, NamedTuple
 
+from piecework.bases import NamedTuple
 from piecework.delivery import Piece
 from piecework.errors import JournalInvalid
 from piecework.journal.rows import (
@@ -24,6 +24,10 @@ from piecework.journal.rows import (
     session_of,
     unpacked,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _KEPT_BYTES = 16 << 20  # of rows, as they lie on disk
 _UNKEPT = "the value could not be kept in the journal"

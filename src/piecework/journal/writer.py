@@ -16,12 +16,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
+from piecework.bases import NamedTuple
 from piecework.journal import directory
 from piecework.journal.identity import digests
 from piecework.journal.rows import Mark, packed, place
 from piecework.journal.store import refusal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 GATHER_SECONDS = 0.05
 LOOK_SECONDS = 0.25

@@ -14,11 +14,14 @@ import threading
 from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from piecework.delivery import Piece
 from piecework.journal.reader import Reader
 from piecework.journal.rows import place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Written:
