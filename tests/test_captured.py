@@ -41,6 +41,7 @@ def test_what_is_large_is_in_a_file_as_long_as_somebody_has_it(folder: Folder) -
     assert output.tail(3) == b"789"
     assert b"".join(output.chunks(7)) == output.read()
     assert output.in_memory == 0
+    assert output.weight == 1000 // 16
     del output, capture
     assert not os.path.exists(path)
 

@@ -158,6 +158,33 @@ def test_environment_and_folder(tmp_path: Path) -> None:
     assert value.stdout == f"x\n{tmp_path}\n".encode()
 
 
+def test_a_relative_folder_is_one_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "other" / "sub").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CDPATH", str(tmp_path / "other"))
+    (value,) = piecework.map(command("pwd", cwd="sub", append=False), [1])
+    assert value.stdout == f"{tmp_path}/sub\n".encode()
+
+
+def test_a_journal_keeps_results_and_a_changed_command_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+    script = "head -c {} /dev/zero; echo {} >> calls; exit $(({} == 30))"
+    made = command(script, shell=True, keep_bytes=100, cwd=tmp_path)
+    inputs = [10, 20, 30, 200]
+    first = results(piecework.map(made, inputs, journal=path))
+    assert [result.ok for result in first] == [True, True, False, True]
+    again = results(piecework.map(made, inputs, journal=path, resume=True))
+    assert [result.recalled for result in again] == [True] * 4
+    assert len((tmp_path / "calls").read_text().split()) == 4
+    assert again[0].value == first[0].value
+    assert again[2].failure.result.returncode == 1
+    assert (again[3].value.out.size, again[3].value.out.truncated) == (200, True)
+    other = command(script + "; true", shell=True, keep_bytes=100, cwd=tmp_path)
+    with pytest.raises(UsageError, match="changed"):
+        piecework.map(other, inputs, journal=path, resume=True)
+
+
 def test_a_program_that_prints_for_ever_without_a_newline_is_ended() -> None:
     script = "yes | tr -d '\\n'"
     run = piecework.map(command(script, shell=True, append=False, output_max=20_000_000), [1])

@@ -24,6 +24,7 @@ SMALL = 1 << 18  # bytes of one output that are held in any case
 MEMORY_MAX = 8 << 20  # ... and of one, where there is room
 HELD_MAX = 64 << 20  # of all that are not small
 KEEP_BYTES = 1 << 20
+DISK_FACTOR = 16
 LINE_MAX = 1 << 20
 
 
@@ -112,6 +113,12 @@ class Output:
     def in_memory(self) -> int:
         """Bytes of it that are held in memory."""
         return len(self._data)
+
+    @property
+    def weight(self) -> int:
+        """What it counts where results that nobody has read are limited: disk is larger, too, but
+        not endless."""
+        return len(self._data) if self._file is None else self.size // DISK_FACTOR
 
     def read(self) -> bytes:
         """All of it; PieceworkError where only its end was kept."""

@@ -33,7 +33,8 @@ def spawn(
 ) -> int:
     """Run the words in a process group of its own, with these descriptors as 0, 1 and 2."""
     if cwd is not None:
-        words = ["sh", "-c", _IN_FOLDER, "sh", cwd, program, *words[1:]]
+        # Absolute, or CDPATH would have a say.
+        words = ["sh", "-c", _IN_FOLDER, "sh", os.path.abspath(cwd), program, *words[1:]]
         program = "/bin/sh"
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(fds)]
     return os.posix_spawn(
