@@ -22,7 +22,7 @@ FLOORS = [
     " executors.share executors.cgroup executors.blas executors.memory"
     " executors.blame executors.outbox executors.shared executors.slot_thread"
     " console executors.printing executors.marked executors.logs executors.overheard"
-    " journal journal.rows journal.identity journal.version journal.syntax journal.directory journal.files"
+    " journal journal.rows journal.identity journal.version journal.syntax journal.sql journal.directory journal.files"
     " journal.reader journal.recall journal.store journal.opening journal.writer journal.written"
     " journal.journal journal.again"
     " journal.stretches journal.known",

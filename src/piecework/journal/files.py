@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 from piecework.errors import JournalError, JournalInvalid
 from piecework.journal import directory
 from piecework.journal.rows import APPLICATION_ID, VERSION
+from piecework.journal.sql import sqlite3
 
 _MAGIC = b"SQLite format 3\0"
 _WAIT_SECONDS = 5.0

@@ -6,10 +6,10 @@ one byte a record, which says whether an input has claimed it.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator
 
 from piecework.journal.rows import ID_BYTES
+from piecework.journal.sql import sqlite3
 
 _INSERT_ROWS = 10_000
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from piecework.journal.rows import (
     marks_of,
     place,
 )
+from piecework.journal.sql import sqlite3
 from piecework.journal.stretches import Found, Stretches
 from piecework.record import record
 from piecework.summary import Timings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from piecework.journal import directory, version
 from piecework.journal.files import check_file, damaged
 from piecework.journal.reader import Reader
 from piecework.journal.rows import APPLICATION_ID, SCHEMA, VERSION, stored
+from piecework.journal.sql import sqlite3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ asks, from another terminal, to end the run.
 from __future__ import annotations
 
 import pickle
-import sqlite3
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from piecework.bases import NamedTuple
 from piecework.journal import directory
 from piecework.journal.identity import digests
 from piecework.journal.rows import Mark, packed, place
+from piecework.journal.sql import sqlite3
 from piecework.journal.store import refusal
 
 TYPE_CHECKING = False
