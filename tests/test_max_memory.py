@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import pytest
@@ -81,6 +82,30 @@ def test_what_a_forked_worker_has_inherited_is_not_its_own() -> None:
     assert list(run) == [0, 1, 4, 9]
     assert run.summary.losses == 0
     assert held[-1]
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_command_is_a_process_of_its_own_and_blamed_at_once(retries: int) -> None:
+    code = "import sys; from tests.executors.memory_tasks import square; print(square(int({})))"
+    command = piecework.command(
+        [sys.executable, "-c", code.replace("{}", "sys.argv[1]"), "{}"], encoding="utf-8"
+    )
+    run = piecework.map(command, range(10, 16), workers=2, max_memory=LIMIT, retries=retries)
+    results = list(run.results(ordered=True))
+    [bad] = [result for result in results if not result.ok]
+    assert bad.input == BAD
+    assert bad.failure is not None
+    assert (bad.failure.cause, bad.attempt) == ("memory", 1 + retries)
+    assert (bad.failure.peak_memory or 0) > LIMIT
+    assert "max_memory is 157 MB" in bad.failure.message
+    assert [r.value.stdout for r in results if r.ok] == [
+        "100\n",
+        "121\n",
+        "144\n",
+        "196\n",
+        "225\n",
+    ]
+    assert (run.summary.failed, run.summary.losses) == (1, 0)
 
 
 def test_a_submitted_call_raises_worker_lost() -> None:

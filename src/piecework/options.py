@@ -135,7 +135,7 @@ def check_max_memory(max_memory: object, way: str) -> None:
     if max_memory is None:
         return
     memory_from(max_memory)
-    if way not in ("processes", "auto"):
+    if way not in ("processes", "commands", "auto"):
         why, instead = _NO_MEMORY_LIMIT.get(way, (f"with on={way!r}", _IN_PROCESSES))
         raise UsageError(f"max_memory={max_memory!r} cannot be kept {why}. {instead}")
 
@@ -147,11 +147,6 @@ _NO_MEMORY_LIMIT = {
     "coroutines": (
         "on an event loop, whose coroutines share one memory",
         'Make it a plain function for on="processes", or leave max_memory out.',
-    ),
-    "commands": (
-        "for commands",
-        "Have the command limited itself: systemd-run --scope -p MemoryMax=2G CMD, or ulimit -v "
-        "in a shell.",
     ),
 }
 

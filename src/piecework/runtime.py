@@ -215,7 +215,7 @@ def _prepared(
     try:
         if asked.max_memory is None:
             return executor.prepare(fn, task_timeout=asked.task_timeout)
-        # Of all executors only worker processes can keep it: options has seen to that.
+        # Who can keep it knows the word: options has seen to that.
         processes: Processes = executor  # type: ignore[assignment]
         return processes.prepare(fn, task_timeout=asked.task_timeout, max_memory=asked.max_memory)
     except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,22 @@ def grow(text):
 def grow(tmp_path: Path) -> str:
     (tmp_path / "hungry.py").write_text(HUNGRY)
     return f"{tmp_path}/hungry.py:grow"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux only")
+def test_a_command_that_takes_more_is_one_failure(grow: str) -> None:
+    code = "import sys; from hungry import grow; print(grow(sys.argv[1]), flush=True)"
+    numbers = map(str, range(10, 15))
+    done = piecework(
+        "exec", "--max-memory", "150MB", "-k", "--json", sys.executable, "-c", code, "{}",
+        ":::", *numbers, PYTHONPATH=str(Path(grow).parent),
+    )  # fmt: skip
+    assert done.code == 1
+    assert [row["ok"] for row in done.rows] == [True, True, True, False, True]
+    failure = done.rows[3]["failure"]
+    assert (failure["cause"], failure["attempt"]) == ("memory", 1)
+    assert "max_memory is 150 MB" in failure["message"]
+    assert failure["peak_memory"] > 150_000_000
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux only")

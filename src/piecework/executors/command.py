@@ -148,7 +148,12 @@ class CommandExecutor:
             ]
 
     def prepare(
-        self, fn: Callable[..., Any], *, star: bool = False, task_timeout: float | None = None
+        self,
+        fn: Callable[..., Any],
+        *,
+        star: bool = False,
+        task_timeout: float | None = None,
+        max_memory: int | str | None = None,
     ) -> Call:
         """UsageError for what is no Command, and for a program that does not exist."""
         if not isinstance(fn, Command):
@@ -159,7 +164,12 @@ class CommandExecutor:
         env = {os.fsencode(k): os.fsencode(v) for k, v in fn.environment().items()}
         program = command_spawn.check(fn, env)
         token = f"{self._token}.{next(self._calls)}."
-        return Call(fn, program, env, task_timeout, token)
+        memory = None
+        if max_memory is not None:
+            from piecework.options import memory_from
+
+            memory = memory_from(max_memory)
+        return Call(fn, program, env, task_timeout, token, memory)
 
     def room(self) -> int:
         return max(0, 2 * self.slots - len(self._works))
@@ -307,7 +317,7 @@ class CommandExecutor:
             failure,
             f"command {child.pid}",
             child.seconds,
-            nbytes=result.out.in_memory + result.err.in_memory,
+            nbytes=result.out.weight + result.err.weight,
             cpu=result.cpu_seconds,
         )
 

@@ -58,6 +58,7 @@ class Child:
         "limit",
         "out",
         "output_max",
+        "over_memory",
         "peak",
         "pid",
         "pidfd",
@@ -89,7 +90,8 @@ class Child:
         self.exited = self.watched = False
         self.status: int | None = None  # None: somebody else has taken it
         self.usage: Any = None
-        self.why = ""  # we end it: timeout, cancelled, back or trouble
+        self.why = ""  # we end it: timeout, memory, cancelled, back or trouble
+        self.over_memory = (0, 0)  # bytes that it held when it was ended for that, and the limit
         self.trouble = ""  # what is wrong with its output, or which limit it passed
         self.limit: float | None = None  # seconds, where it passed its time limit
         self.kill_at = float("inf")  # when SIGKILL comes, where SIGTERM did not do

@@ -60,7 +60,7 @@ class Ends:
     def forget(self, child: Child) -> None:
         """It is over, and settled."""
         self._children.discard(child)
-        if child.why in ("timeout", "trouble", "back"):
+        if child.why in ("timeout", "memory", "trouble", "back"):
             self.sweep(child.token)
         elif self._to_sweep:
             for token, busy in list(self._to_sweep.items()):
@@ -73,6 +73,8 @@ class Ends:
         grace = KILL_SECONDS
         if why == "timeout":
             grace = child.work.call.command.grace_seconds
+        elif why == "memory":
+            grace = 0.0  # it may be taking another GB a second
         kill_at = time.perf_counter() + grace
         if child.why:  # it is being ended already: at most sooner
             child.kill_at = min(child.kill_at, kill_at)
@@ -129,7 +131,7 @@ class Ends:
 
     def _tick(self) -> None:
         self._timer = None
-        began = time.perf_counter()
+        began, before = time.perf_counter(), time.thread_time()
         looking = began >= self._look_at
         for child in list(self._children):
             if self._deadline(child) <= began:
@@ -137,11 +139,28 @@ class Ends:
             elif looking and began - child.began > _OLD:
                 child.watch()
                 child.look()
+                self._weigh(child)
         if looking:
-            took = time.perf_counter() - began
+            took = time.thread_time() - before
             self._look_at = began + max(_LOOK_SECONDS, _LOOK_SHARE * took)
         if self._children:
             self._wake_at(min(self._look_at, *map(self._deadline, self._children)))
+
+    def _weigh(self, child: Child) -> None:
+        """End it where it holds more, with all that it has started, than it may."""
+        limit = child.work.call.memory
+        if limit is None or child.why or child.exited:
+            return
+        from piecework.executors import memory  # few runs have a limit
+
+        pids = memory.family(child.pid)
+        if memory.rough(pids) <= limit:
+            return
+        held = memory.exact(pids, forked=False)
+        if held > limit:
+            child.peak = max(child.peak, held)
+            child.over_memory = (held, limit)
+            self.end(child, "memory")
 
     def _late(self, child: Child) -> None:
         if not child.why and not child.exited:

@@ -9,6 +9,7 @@ from piecework.commands import CommandResult
 from piecework.executors import cgroup
 from piecework.executors.command_child import Child
 from piecework.lean import signal
+from piecework.sizes import size_text
 from piecework.task import Failure
 
 _UNKNOWN = 255
@@ -53,6 +54,10 @@ class Verdicts:
         if child.why == "timeout":
             text = f"{name} passed its time limit of {child.limit:g} s and was ended"
             return commands.failure_of(result, "timeout", text)
+        if child.why == "memory":
+            held, limit = map(size_text, child.over_memory)
+            text = f"{name} was ended: it held {held}, and max_memory is {limit}"
+            return commands.failure_of(result, "memory", text)
         if child.why == "cancelled":
             return commands.failure_of(
                 result, "cancelled", f"{name} was ended: the run was stopped"

@@ -20,7 +20,7 @@ NEVER_STARTED = Failure(
 class Call:
     """A command, ready to be run: its program found, its environment made."""
 
-    __slots__ = ("command", "env", "number", "program", "time_limit", "token", "works")
+    __slots__ = ("command", "env", "memory", "number", "program", "time_limit", "token", "works")
 
     def __init__(
         self,
@@ -29,11 +29,13 @@ class Call:
         env: dict[bytes, bytes],
         time_limit: float | None,
         token: str,
+        memory: int | None = None,
     ) -> None:
         self.command = command
         self.program = program
         self.env = env
         self.time_limit = time_limit
+        self.memory = memory  # bytes
         self.token = token  # its commands have it in their environment
         self.works: set[Work] = set()
 
