@@ -16,7 +16,7 @@ import io
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from pathlib import PurePath
+from operator import itemgetter
 from types import CodeType, FunctionType
 
 from piecework.errors import UsageError
@@ -89,22 +89,28 @@ def hashed(data: bytes | memoryview) -> bytes:
     return blake2b(data, digest_size=ID_BYTES).digest()
 
 
+_STR = frozenset({str})
+_first = itemgetter(0)
+
+
 class _Stable(pickle.Pickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, 5)
         self.fast = True
 
-    def persistent_id(self, obj: Any) -> bytes | None:
+    def persistent_id(self, obj: Any) -> Any:
         """What stands for an object whose pickle would not be the same each time."""
         kind = type(obj)
         if kind is dict:
+            if _STR.issuperset(map(type, obj)):  # the pickler goes on with what is in it
+                return "dict", sorted(obj.items(), key=_first)
             pairs = sorted(_digest(key) + _digest(value) for key, value in obj.items())
             return b"dict" + b"".join(pairs)
         if kind is set or kind is frozenset:
             return kind.__name__.encode() + b"".join(sorted(map(_digest, obj)))
         if kind is FunctionType:
             return f"{obj.__module__}:{obj.__qualname__} {code_form(obj.__code__)!r}".encode()
-        if isinstance(obj, PurePath):  # Python versions pickle it differently
+        if kind.__module__.startswith("pathlib"):  # Python versions pickle it differently
             return b"path" + str(obj).encode("utf-8", "surrogateescape")
         return None
 
