@@ -353,6 +353,7 @@ def test_the_environment_and_the_folder_are_the_commands_own(tmp_path: Path) -> 
         (["--joblog", "/nowhere/x", "echo", ":::", "a"], "--joblog"),
         (["--encoding", "x-none", "echo", ":::", "a"], "encoding"),
         (["-j", "x", "echo", ":::", "a"], "200%"),
+        (["--header", ":", "echo", "{nmae}", ":::", "name", "a"], "Did you mean 'name'"),
     ],
     ids=" ".join,
 )

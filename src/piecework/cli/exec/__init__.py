@@ -36,8 +36,11 @@ def main(words: Sequence[str]) -> int:
 
 def entry(words: Sequence[str]) -> int:
     """The same from the very beginning: every error becomes a message and an exit code."""
+    import gc
+
     from piecework.cli.ends import guarded
 
+    gc.disable()  # what is imported stays: nothing to be found until the run begins
     return guarded(lambda: main(words))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Sequence
 
@@ -103,6 +104,8 @@ class _Exec:
                 )
             )
 
+        gc.freeze()
+        gc.enable()
         try:
             code = drive.drive(
                 begin,

@@ -177,7 +177,20 @@ def _numbered(own: Sequence[str], names: Row) -> list[str]:
     for number, name in enumerate(names, 1):
         for kind in ("", ".", "/", "//", "/."):
             made = [word.replace(f"{{{name}{kind}}}", f"{{{number}{kind}}}") for word in made]
+    for word in made:
+        _check_names(word, names)
     return made
+
+
+def _check_names(word: str, names: Row) -> None:
+    """UsageError for `{nmae}`: with a header it was hardly meant as it stands."""
+    for part in word.split("{")[1:]:
+        name, closed, _ = part.partition("}")
+        if closed and name.isidentifier():
+            from piecework.cli.target import did_you_mean
+
+            hint = did_you_mean(name, names) or f"The header has: {', '.join(names) or 'none'}."
+            raise UsageError(f"no column {name!r} for {{{name}}}. {hint}")
 
 
 # -- the inputs ---------------------------------------------------------------------------------

@@ -250,6 +250,8 @@ def line(result: Result, index: int | None = None) -> bytes:
         from piecework.cli.map import failure
 
         entry["failure"] = {**failure(result), **_ended(ended)}
+        if ended is not None:
+            entry["failure"].pop("output", None)  # the last lines of stderr
     return values.encode(entry) + b"\n"
 
 
