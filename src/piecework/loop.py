@@ -183,6 +183,7 @@ class Loop:
         self._after: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._timers: list[Timer] = []
         self._driven = 0  # the thread that drives
+        self.patience = 0.0  # seconds that the background thread leaves to a driver to come back
         self._turned = threading.Condition(self.lock)
         self._others = 0  # threads that wait while another one drives
         self._awake = False  # a wake-up is on its way: no second one is needed
@@ -429,6 +430,8 @@ class Loop:
             wait = self._thread_until - time.monotonic()
             with suppress(OSError, ValueError):  # closed while waiting
                 self._outer.select(None if wait == _FOREVER else max(wait, 0))
+            if self.patience and not self._driven:
+                time.sleep(self.patience)
             if not self._driven and not self.closed:
                 self._turn(0)
                 self._wake_driver()

@@ -208,6 +208,14 @@ def test_submit_gives_a_future(executor: CommandExecutor) -> None:
         executor.submit(command("true"))
 
 
+def test_leaving_the_block_waits_for_all() -> None:
+    with CommandExecutor(2) as executor:
+        futures = [executor.submit(command("sleep 0.1", append=False), n) for n in range(4)]
+    assert all(future.result().returncode == 0 for future in futures)
+    with pytest.raises(RuntimeError):
+        executor.submit(command("true"), 1)
+
+
 def test_a_watcher_is_told_of_all(tmp_path: Path) -> None:
     watcher = Watcher()
     executor = CommandExecutor(1, watcher=watcher)

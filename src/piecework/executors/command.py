@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _AGAIN_SECONDS = 0.05  # where no descriptor or process is to be had and nothing of ours runs
+_PATIENCE_SECONDS = 0.001
 _TRIES_MAX = 60  # then it is a failure
 
 
@@ -71,6 +72,9 @@ class CommandExecutor:
         if self.slots < 1:
             raise UsageError(f"max_workers is {max_workers!r}. Give a number of at least 1.")
         self.loop = Loop("piecework-commands")
+        # Starting a command holds the interpreter for as long as a switch of threads takes: a
+        # consumer that comes straight back does it itself.
+        self.loop.patience = _PATIENCE_SECONDS
         self.loop.on_error = self._broke
         self.loop.on_fork = self._forked
         self._gate = gate
@@ -95,6 +99,14 @@ class CommandExecutor:
         self._scheduled = False
         self._closed = self._freed = False
         _live.add(self)
+
+    def __enter__(self) -> CommandExecutor:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Waits for all work, as the standard library does; after Ctrl-C only for what runs."""
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self.shutdown(wait=True, cancel_futures=interrupted)
 
     # -- the standard contract ----------------------------------------------------------------
 
