@@ -47,7 +47,7 @@ class Hearing:
     def listen(self, worker: WorkerProcess) -> None:
         """A worker has been made; from here on its pipes are read."""
         printed = worker.printed
-        printed.tagged, printed.one_slot = self._tagged, self._one_slot
+        printed.tagged, printed.one_slot, printed.heard = self._tagged, self._one_slot, True
         self._open.append(printed)
         if self.held:
             printed.hold(True)

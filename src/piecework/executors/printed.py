@@ -59,6 +59,7 @@ class Printed:
     def __init__(self, worker: WorkerProcess) -> None:
         self.tagged = False  # the worker runs tasks of a map
         self.one_slot = False
+        self.heard = False  # somebody reads it, and closes it in the end
         self.held = False  # it is not to print
         self.said: list[tuple[str, Any]] = []
         self.fds: list[int] = []

@@ -334,6 +334,8 @@ class WorkerProcess:
             self.close_line(line)
             line.words.release()
         self.printed.words.release()
+        if not self.printed.heard:
+            self.printed.forget()
         self.on_ready.clear()  # no cycle: what is left goes now, not with the next collection
         self.memory.close()
         self.started()
