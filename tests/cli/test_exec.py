@@ -73,6 +73,26 @@ def test_the_same_output_as_gnu_parallel(words: list[str]) -> None:
     assert ours.returncode == 0
 
 
+@pytest.mark.skipif(shutil.which("xargs") is None, reason="xargs is not here: install findutils")
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (["-n3", "echo"], ["-n3", "echo"]),
+        (["-0", "-n2", "echo"], ["-0", "-n2", "echo"]),
+        (["-d", ",", "-n1", "echo"], ["-d", ",", "echo"]),
+        (["-s", "30", "echo"], ["--xargs", "-s", "30", "echo"]),
+        (["-I%", "echo", "<%>"], ["-I%", "echo", "<%>"]),
+        (["echo"], ["--xargs", "echo"]),
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_the_same_output_as_xargs(theirs: list[str], ours: list[str]) -> None:
+    end = {"-0": b"\0", "-d": b","}.get(theirs[0], b"\n")
+    stdin = end.join(b"%d" % n for n in range(1, 21))
+    done = subprocess.run(["xargs", *theirs], input=stdin, capture_output=True, check=True)
+    assert raw("-k", *ours, stdin=stdin).stdout == done.stdout
+
+
 @needs_parallel
 def test_the_job_log_and_the_folders_of_gnu_parallel(tmp_path: Path) -> None:
     assert PARALLEL is not None
@@ -314,6 +334,12 @@ def test_starts_keep_their_distance() -> None:
     done = exec_("-k", "-j4", "--delay", "0.2", "-n0", sys.executable, "-c", script, ":::", *"abc")
     times = [float(line) for line in done.out.split()]
     assert len(times) == 3
+
+
+@pytest.mark.parametrize("option", [["--memfree", "900T"], ["--load", "0.00001"]])
+def test_nothing_starts_where_the_machine_has_too_little(option: list[str]) -> None:
+    done = exec_(*option, "--deadline", "0.3", "--grace", "0", "echo", ":::", "a")
+    assert (done.code, done.out) == (124, "")
 
 
 def test_the_environment_and_the_folder_are_the_commands_own(tmp_path: Path) -> None:
