@@ -248,6 +248,8 @@ def test_what_is_unknown_is_refused_before_anything_runs(tmp_path: Path) -> None
     plain.write_text("x")
     with pytest.raises(UsageError, match="chmod"):
         piecework.map(command([str(plain)]), inputs())
+    with pytest.raises(UsageError, match=r"\{3\} names part 3 of an input, and the input has 2"):
+        piecework.map(command("echo {1} {3}"), [("a", "b")] * 9)
     with pytest.raises(UsageError, match="no folder"):
         piecework.map(command("true", cwd=tmp_path / "none"), inputs())
 
@@ -271,8 +273,10 @@ def test_a_program_of_one_input_that_does_not_exist_costs_that_input(tmp_path: P
 
 @pytest.mark.parametrize("bad", ["a\0b", {"a": 1}, None, "x" * 3_000_000])
 def test_an_input_that_makes_no_command_costs_itself(bad: Any) -> None:
-    run = piecework.map(command("echo {}"), ["a", bad, "b"])
-    assert [result.ok for result in results(run)] == [True, False, True]
+    run = piecework.map(command("echo {}"), [bad, "a", bad, "b"])
+    assert [result.ok for result in results(run)] == [False, True, False, True]
+    run = piecework.map(command("echo {2}"), [bad, ("a", "b"), "b"])
+    assert [result.ok for result in results(run)] == [False, True, False]
 
 
 @pytest.mark.parametrize("on", ["threads", "processes", "coroutines", "inline"])

@@ -82,6 +82,14 @@ def test_an_empty_command_is_refused(wrong: str | list[str]) -> None:
         parse(wrong)
 
 
+@pytest.mark.parametrize("word", ["|", "&&", ">", "2>&1"])
+def test_words_of_a_shell_are_refused_where_none_runs(word: str) -> None:
+    with pytest.raises(UsageError, match="shell=True"):
+        parse(f"cat {{}} {word} x")
+    assert parse(["cat", "{}", word]).render(("a",)) == ["cat", "a", word]
+    assert parse(f"cat {{}} {word} x", shell=True).program == "/bin/sh"
+
+
 def test_an_open_quotation_is_refused() -> None:
     with pytest.raises(UsageError, match="Close the quotation"):
         parse("echo 'a")

@@ -115,6 +115,17 @@ class Command:
             return ()  # its standard input, and no argument
         return templates.columns_of(payload)
 
+    def check(self, payloads: Sequence[Any]) -> None:
+        """UsageError where a placeholder names a part that none of these inputs has."""
+        most = 0
+        for payload in payloads:
+            try:
+                most = max(most, len(self._columns(payload)))
+            except UsageError:  # that costs this input, when its turn comes
+                continue
+        if most:
+            self.template.check(most)
+
     def stdin(self, payload: Any) -> bytes | None:
         """What it is fed; None: nothing."""
         fed = payload if self.input == "task" else self.input

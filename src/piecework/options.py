@@ -25,6 +25,7 @@ WORKERS_MAX = {
 }
 MEMORY_MIN = 1 << 20  # less is surely meant in other units
 _CO_COROUTINE = 0x80
+_LOOKED_AT = 100
 
 
 def check_function(fn: object) -> None:
@@ -112,6 +113,13 @@ def check_command(fn: Callable[..., Any], way: str) -> None:
         f"a command runs as a child process for each input, not on={way!r}. "
         'Use on="commands", or leave out `on`.'
     )
+
+
+def check_placeholders(fn: Any, inputs: object) -> None:
+    """Whether any of the first inputs has the parts that a command's placeholders name, where one
+    can look without drawing them."""
+    if is_command(fn) and isinstance(inputs, (list, tuple)):
+        fn.check(inputs[:_LOOKED_AT])
 
 
 def is_command(fn: object) -> bool:

@@ -91,6 +91,7 @@ def map(
     """
     options.check_function(fn)
     options.check_inputs(inputs)
+    options.check_placeholders(fn, inputs)
     options.check_sizes(batch_size, buffersize)
     options.check_deadline(deadline)
     options.check_progress(progress)

@@ -175,7 +175,11 @@ def parse(
         _check_words([template] if template.strip() else [])
         parts = tuple(_with_quotes(fields.parts(template)))
         return Template((parts,), shell if isinstance(shell, str) else "/bin/sh", context)
-    words = _split(template) if isinstance(template, str) else [_word(word) for word in template]
+    if isinstance(template, str):
+        words = _split(template)
+        _check_plain(words)
+    else:
+        words = [_word(word) for word in template]
     _check_words(words)
     return Template(tuple(fields.parts(word) for word in words), "", context)
 
@@ -378,6 +382,19 @@ def _check_words(words: Sequence[str]) -> None:
     for word in words:
         if "\0" in word:
             raise UsageError(f"the word {word!r} has a NUL byte in it, which no program can get.")
+
+
+def _check_plain(words: Sequence[str]) -> None:
+    """What only a shell understands would go to the program as an argument: surely not meant."""
+    for word in words:
+        if word in _SHELL_WORDS:
+            raise UsageError(
+                f"{word} in a command is for a shell, and none runs. Use shell=True, or give a "
+                f"list of words where the program shall get {word!r}."
+            )
+
+
+_SHELL_WORDS = frozenset(["|", "||", "&&", "&", "|&", ">", ">>", "<", "<<", "&>", "2>", "2>&1"])
 
 
 def _absent(field: Field, columns: int) -> str:
