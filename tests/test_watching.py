@@ -62,6 +62,11 @@ def on_a_terminal(body: str) -> list[str]:
     return screen(written.decode(), width=80)
 
 
+def two(on: str) -> str:
+    """Few slots, so that it takes long enough to see a bar."""
+    return "" if on == "inline" else ", workers=2"
+
+
 @pytest.mark.parametrize("on", WAYS)
 def test_a_log_gets_each_kind_of_failure_once_and_the_account(on: str) -> None:
     err = in_a_log(f"piecework.map(f, range(60), on={on!r}, progress=True).wait()")
@@ -75,7 +80,7 @@ def test_a_log_gets_each_kind_of_failure_once_and_the_account(on: str) -> None:
 def test_a_terminal_gets_a_bar_above_which_the_program_prints(on: str) -> None:
     lines = on_a_terminal(
         f"""
-        for result in piecework.map(f, range(30), on={on!r}, progress=True).results():
+        for result in piecework.map(f, range(30), on={on!r}, progress=True{two(on)}).results():
             if result.ok:
                 print("value", result.value)
         print("end")
@@ -86,6 +91,35 @@ def test_a_terminal_gets_a_bar_above_which_the_program_prints(on: str) -> None:
     assert lines[-2] == "end"
     assert not any("─" in line or "━" in line for line in lines)
     assert any(line.startswith("30 inputs = 28 done") for line in lines)
+
+
+@pytest.mark.parametrize("on", [*WAYS, "coroutines", "auto"])
+def test_what_tasks_print_goes_above_the_bar(on: str) -> None:
+    lines = on_a_terminal(
+        f"""
+        import asyncio
+
+        def say(x):
+            time.sleep(0.01)
+            print("task", x, "says")
+            print("task", x, "complains", file=sys.stderr)
+
+        async def say_async(x):
+            await asyncio.sleep(0.01)
+            say(x)
+
+        call = say_async if {on!r} == "coroutines" else say
+        assert piecework.map(call, range(40), on={on!r}, progress=True{two(on)}).wait().ok
+        """
+    )
+    said = [
+        line.rpartition("] ")[2]
+        for line in lines
+        if "task" in line and "auto" not in line and "took" not in line
+    ]
+    wanted = [f"task {n} {what}" for n in range(40) for what in ("says", "complains")]
+    assert sorted(said) == sorted(wanted)
+    assert not any("─" in line or "━" in line for line in lines)
 
 
 def test_two_runs_at_once_have_a_bar_each() -> None:

@@ -135,7 +135,9 @@ class Screen:
     @property
     def _out(self) -> TextIO | None:
         stream: Any = self._stream or sys.stderr
-        return stream.stream if isinstance(stream, Through) else stream
+        while getattr(stream, "passes_on", False):  # what is for others' prints, not for ours
+            stream = stream.stream
+        return stream  # type: ignore[no-any-return]
 
     def _erased(self) -> str:
         drawn, self._drawn = self._drawn, 0
@@ -193,6 +195,8 @@ class Screen:
 
 class Through:
     """A stream of the program while a bar is up: what is printed goes above the bar."""
+
+    passes_on = True  # to `stream`
 
     def __init__(self, screen: Screen, stream: TextIO) -> None:
         self.stream = stream

@@ -115,6 +115,8 @@ RUNNING: ContextVar[Any] = ContextVar("piecework_running", default=None)
 class Listener:
     """In place of a stream; all but writing is that stream's own."""
 
+    passes_on = True  # to `stream`: what draws on the screen must not be taken for a task's print
+
     def __init__(self, stream: Any) -> None:
         self.stream = stream
         self._lock = threading.Lock()
