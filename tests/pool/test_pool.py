@@ -63,12 +63,16 @@ def test_a_callback_may_use_the_pool(pool: Pool) -> None:
     assert got == [81]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_callback_that_raises_holds_up_nobody(pool: Pool) -> None:
+def test_a_callback_that_raises_is_told_and_holds_up_nobody(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(value: Any) -> None:
         raise ZeroDivisionError
 
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.put(args.exc_type))
     assert pool.map_async(tasks.square, [3], callback=broken).get(PATIENCE) == [9]
+    assert told.get(timeout=PATIENCE) is ZeroDivisionError
     assert pool.apply(tasks.square, (2,)) == 4
 
 

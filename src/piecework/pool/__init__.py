@@ -113,9 +113,9 @@ class Pool:
         self._check_running()
         result = AsyncResult(self, self._loop, callback, error_callback)
         future = self._executor.submit(func, *args, **kwds)
-        if self._on == "threads":
-            self._flows.await_call(future)
         future.add_done_callback(result.take_future)
+        if self._on == "threads":  # after it: this is what wakes those who wait
+            self._flows.await_call(future)
         return result
 
     # -- all at once ---------------------------------------------------------------------------
