@@ -196,7 +196,9 @@ class Run(Generic[R]):
                 if not self._master.told_to_stop and self._crew.work():
                     continue
                 if not self._loop.drive(lambda: ready() or self._works()) and not ready():
-                    raise PieceworkError("the executor was closed while the run went on")
+                    self._master.finish_without_loop()
+                    if not ready():
+                        raise PieceworkError("the executor was closed while the run went on")
         except KeyboardInterrupt as error:
             self._stop("interrupted", kill=True)
             self._say_how_to_go_on(error)
@@ -374,7 +376,7 @@ def _dropped(master: Master, crew: Crew, loop: Loop) -> None:
     if master.finished:
         return
     crew.on_free()
-    if not crew.here:
+    if not crew.here and not loop.closed:
         master.stop("cancelled", kill=True)
         return
     if crew.feeder is not None:  # nobody will turn the loop again

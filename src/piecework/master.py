@@ -377,6 +377,21 @@ class Master:
         for piece in self.state.record(report, self._clock(), self._random):
             self._settled(piece)
 
+    def finish_without_loop(self) -> None:
+        """The executor has closed the loop, and nobody turns it any more. All that can be left to
+        wait for is the journal's end; where tasks are open, they stay so, and it is kept."""
+        if self.journal is None:
+            return
+        if not self.state.finished:
+            self.journal.end()
+            return
+        with self._loop.lock:
+            self.turn()
+        self.journal.join()
+        with self._loop.lock:
+            self.turn()
+        self._loop.run_after()
+
     def _finish(self) -> None:
         self.finished = True
         self.ended_at = self.ended_at or self._clock()

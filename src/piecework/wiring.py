@@ -6,6 +6,7 @@ started is ended.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from piecework.journal.opening import Opened
     from piecework.journal.recall import Recall
     from piecework.summary import Progress
+
+JOURNAL_SECONDS = 10.0  # for the disk, at the end of the interpreter
 
 
 class Wiring:
@@ -132,6 +135,7 @@ class Wiring:
         if master.journal is not None:
             master.journal.on = partial(getattr, crew, "on")
             master.journal.start()
+            _journals.add(master.journal)
         master.soon()
         if not crew.here:
             loop.start()
@@ -144,11 +148,20 @@ def _keep(opened: Opened, master: Master, loop: Loop, inputs: Iterable[Any]) -> 
 
     journal = Journal(opened, master.state)
     journal.fixed_inputs = type(inputs) in (range, str, bytes, bytearray)
-    journal.on_change = master.soon
+    journal.on_change = partial(_journal_changed, master, loop)
     journal.on_unkept = partial(loop.after, _say_unkept)
     journal.on_error = partial(master.stop, "journal")
     journal.on_cancel = lambda how: master.stop("cancelled", kill=how == "kill")
     return journal
+
+
+def _journal_changed(master: Master, loop: Loop) -> None:
+    """It has room again, or has ended; called in its thread."""
+    master.soon()
+    if loop.closed:  # an executor that broke has closed it, and nobody turns it any more
+        with loop.lock:
+            master.turn()
+        loop.run_after()
 
 
 def _say_unkept(kind: str) -> None:
@@ -202,6 +215,7 @@ def _finished(reporter: Reporter, crew: Crew, loop: Loop) -> None:
 
 _live: weakref.WeakSet[Run[Any]] = weakref.WeakSet()
 _at_exit: set[str] = set()
+_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 
 def _stop_at_exit(run: Run[Any], kind: str) -> None:
@@ -218,4 +232,10 @@ def _stop_at_exit(run: Run[Any], kind: str) -> None:
 
 def _stop_all() -> None:
     for run in list(_live):
-        run.close()
+        try:
+            run.close()
+        except Exception:  # the others are closed all the same
+            sys.excepthook(*sys.exc_info())
+    for journal in list(_journals):  # of runs that were dropped, too
+        journal.end()
+        journal.join(JOURNAL_SECONDS)

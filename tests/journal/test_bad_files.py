@@ -111,16 +111,16 @@ def test_a_directory_is_no_journal(tmp_path: Path) -> None:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "small"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
     if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(command).returncode:
-        pytest.skip("needs root: mount -t tmpfs -o size=256k tmpfs DIR")
+        pytest.skip("needs root: mount -t tmpfs -o size=1m tmpfs DIR")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_a_disk_that_fills_up_stops_the_run_and_keeps_what_was_finished(small_disk: Path) -> None:
     path = small_disk / "x.journal"
-    inputs = [os.urandom(200) for _ in range(3000)]
+    inputs = [os.urandom(200) for _ in range(10_000)]
     run = piecework.map(bytes, inputs, on="threads", journal=path)
     summary = run.wait()
     assert summary.stopped == "journal"
@@ -137,7 +137,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_keeps_what_was_finished(small_di
 
 def test_a_full_disk_is_said_before_anything_is_run(small_disk: Path) -> None:
     with pytest.raises(OSError, match="No space"):
-        (small_disk / "ballast").write_bytes(b"x" * (1 << 20))
+        (small_disk / "ballast").write_bytes(b"x" * (2 << 20))
     with pytest.raises(JournalError, match=r"no space for the journal"):
         piecework.map(abs, range(3), on="inline", journal=small_disk / "x.journal")
     assert not (small_disk / "x.journal").exists()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import random
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -451,3 +453,40 @@ def test_reordered_inputs_take_their_own_values(tmp_path: Path, make: Callable[[
     with piecework.map(str, inputs, on="threads", journal=path, resume=True) as run:
         assert list(run) == list(map(str, inputs))
     assert run.summary.recalled == 3000
+
+
+def refuse() -> None:
+    raise ValueError("not here")
+
+
+def test_an_executor_that_breaks_ends_the_journal_too(tmp_path: Path) -> None:
+    with piecework.ProcessExecutor(1, initializer=refuse) as executor:
+        run = piecework.map(abs, range(5), on=executor, journal=tmp_path / "x.journal")
+        summary = run.wait()
+    assert summary.stopped == "broken"
+    run.close()
+    with Reader(tmp_path / "x.journal") as reader:
+        assert [session.why for session in reader.sessions()] == ["broken"]
+        assert not reader.live
+
+
+LEFT_OVER = """
+import sys
+import piecework
+run = piecework.map(abs, range(10**7), on="threads", journal=sys.argv[1])
+print(next(run))
+{end}
+"""
+
+
+@pytest.mark.parametrize("end", ["", "del run", "raise SystemExit(0)", "run.cancel()"])
+def test_the_interpreter_ends_when_everything_is_committed(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "x.journal"
+    code = LEFT_OVER.format(end=end)
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+    with Reader(path) as reader:
+        (session,) = reader.sessions()
+        assert session.why == "cancelled"
+        assert reader.counts().done == session.done > 0
+    assert os.listdir(tmp_path) == ["x.journal"]

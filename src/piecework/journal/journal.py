@@ -269,9 +269,9 @@ class Journal:
     def ended(self) -> bool:
         return self._writer.ended
 
-    def join(self) -> None:
+    def join(self, timeout: float | None = None) -> None:
         """Wait until it is closed; `end` must have been called."""
-        self._writer.join()
+        self._writer.join(timeout)
 
     def _closed(self) -> None:
         forget_cancel(self.path)

@@ -113,8 +113,8 @@ class Writer:
         self._asleep = False
         self._ending: dict[str, Any] | None = None
         self._last = 0.0
-        # No daemon: the interpreter waits until everything is committed.
-        self._thread = threading.Thread(target=self._run, name="piecework-journal")
+        # A daemon, for the interpreter must end whatever happens; wiring waits for it at exit.
+        self._thread = threading.Thread(target=self._run, name="piecework-journal", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -139,8 +139,8 @@ class Writer:
                 self._ending = values
                 self._changed.notify()
 
-    def join(self) -> None:
-        self._thread.join()
+    def join(self, timeout: float | None = None) -> None:
+        self._thread.join(timeout)
 
     # -- the thread ---------------------------------------------------------------------------
 
