@@ -17,7 +17,7 @@ import math
 STOP, KILL, LEAVE, EXIT = STEPS = ("stop", "kill", "leave", "exit")
 
 GRACE_SECONDS = 10.0  # for what runs to be finished; --grace
-KILL_SECONDS = 2.0  # for what was killed to be gone
+KILL_SECONDS = 1.0  # for what was killed to be gone
 EXIT_SECONDS = 4.0  # for the account to be closed, once nobody waits for tasks any more
 LOST_SECONDS = 0.5  # nobody reads results: threads are not waited for longer than that
 
