@@ -364,7 +364,11 @@ def test_the_environment_and_the_folder_are_the_commands_own(tmp_path: Path) -> 
         (["./nowhere", ":::", "a"], "no such file"),
         (["/etc/passwd", ":::", "a"], "chmod +x"),
         (["/etc", ":::", "a"], "folder"),
+        (["echo 'half", ":::", "a"], "Close the quotation"),
         (["cd", ":::", "a"], "--shell"),
+        (["echo # {}", ":::", "a"], "--shell"),
+        (["cat ~/x {}", ":::", "a"], "--shell"),
+        (["A=b echo {}", ":::", "a"], "--env A=b"),
         (["echo {} | wc", ":::", "a"], "--shell"),
         (["echo", "{3}", ":::", "a"], "{3}"),
         (["echo", "{x", "{4/}", ":::", "a", ":::", "b"], "{4/}"),
@@ -388,6 +392,12 @@ def test_what_cannot_run_is_refused_before_anything_does(words: list[str], said:
     assert done.code == 2
     assert said in done.err
     assert done.out == ""
+
+
+@pytest.mark.parametrize("text", ["echo a#b~c", "echo '|' {#}", 'echo "a > b"', "echo \\|"])
+def test_one_text_without_anything_for_a_shell_is_split_into_words(text: str) -> None:
+    done = exec_("--silent", text, ":::", "x")
+    assert done.code == 0, done.err
 
 
 def test_a_word_that_a_shell_would_act_on_is_pointed_out() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from piecework.cli.exec import gather
 from piecework.cli.exec.blocks import BLOCK_BYTES, blocks
-from piecework.cli.exec.program import check_program, check_script, warn_of_operators
+from piecework.cli.exec.program import check_program, warn_of_operators, words_of
 from piecework.cli.exec.sources import Arguments, Format, Row, Source, opened
 from piecework.cli.exec.words import Given, split
 from piecework.commands import Command, command
@@ -117,8 +117,7 @@ def _command(options: dict[str, Any], own: Sequence[str], *, append: bool) -> Co
     if options["shell"]:
         template, shell = _script(options, own), "/bin/sh"
     elif len(own) == 1 and not _is_file(own[0]) and any(map(str.isspace, own[0])):
-        check_script(own[0])
-        template = own[0]
+        template = words_of(own[0])
     made = command(
         template,
         shell=shell,

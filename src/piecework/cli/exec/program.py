@@ -13,11 +13,11 @@ _BUILTINS = (
     " case until function . : "
 )
 _OPERATORS = frozenset(("|", "||", "&&", "&", ">", ">>", "<", "2>", "2>>", "&>", "2>&1", ">&2"))
-_SYNTAX = frozenset("|&;<>()$`*?[#~")
+_SYNTAX = frozenset("|&;<>()$`*?[")  # and # and ~ where a word begins
 
 
-def check_script(script: str) -> None:
-    """A command given as one text: it is split into words, and no shell reads it."""
+def words_of(script: str) -> list[str]:
+    """A command given as one text, split into words as a shell would; none reads it."""
     found = _shell_syntax(script)
     if found:
         raise UsageError(
@@ -25,6 +25,15 @@ def check_script(script: str) -> None:
             f"piecework exec --shell {_shown(script)}, or sh -c. To have it as plain text, give "
             "the words one by one."
         )
+    import shlex
+
+    try:
+        return shlex.split(script)
+    except ValueError as error:
+        raise UsageError(
+            f"{script!r} cannot be split into words: {error}. Close the quotation, or give the "
+            "words one by one."
+        ) from None
 
 
 def warn_of_operators(words: Sequence[str]) -> None:
@@ -71,6 +80,8 @@ def _instead(name: str, places: Sequence[str]) -> str:
         return "It is a part of the shell: add --shell."
     from piecework.cli.target import did_you_mean
 
+    if "=" in name:
+        return f"To set a variable: --env {name}, or --shell."
     hint = did_you_mean(name, set(_programs(places)))
     return hint or "Functions and aliases of a shell are known to that shell only: see --shell."
 
@@ -99,7 +110,7 @@ def _shell_syntax(script: str) -> str:
                 return sign
         elif sign in "'\"":
             quote = sign
-        elif sign in _SYNTAX and not (sign == "#" and script[at - 1 : at + 2] == "{#}"):
+        elif sign in _SYNTAX or (sign in "#~" and not script[:at].rpartition(" ")[2]):
             return sign
     return ""
 

@@ -85,7 +85,11 @@ class Show:
         if self._tag is None:
             return b""
         columns = self._columns(given, index)
-        return os.fsencode(" ".join(self._tag.render(columns, index + 1, slot))) + b"\t"
+        try:
+            words = self._tag.render(columns, index + 1, slot)
+        except PieceworkError:  # a line with fewer columns than the tag asks for
+            words = list(columns)
+        return os.fsencode(" ".join(words)) + b"\t"
 
     def _columns(self, given: Any, index: int) -> tuple[str, ...]:
         if isinstance(given, bytes):
