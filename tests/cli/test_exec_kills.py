@@ -82,7 +82,7 @@ def test_what_was_done_is_not_done_again(tmp_path: Path) -> None:
     words = ["exec", "-k", "sh", "-c", script, "x", ":::", "a", "b", "c"]
     assert piecework(*words).code == 1
     mark.touch()
-    again = piecework(words[0], "--resume=failed", *words[1:])
+    again = piecework(words[0], "--resume-failed", *words[1:])
     assert again.code == 0, again.err
     assert sorted(log.read_text().split()) == ["a", "b", "b", "c"]
 

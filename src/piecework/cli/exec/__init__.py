@@ -31,7 +31,10 @@ def main(words: Sequence[str]) -> int:
         return 0
     from piecework.cli.exec.drive import run
 
-    return run(words, given, rest)
+    # One spelling: by its words the same command is known again.
+    head = words[: len(words) - len(rest)]
+    spelled = {"--resume-failed": "--resume=failed", "--retry-failed": "--resume=failed"}
+    return run([*(spelled.get(word, word) for word in head), *rest], given, rest)
 
 
 def entry(words: Sequence[str]) -> int:
