@@ -74,6 +74,10 @@ add_map("ray", MILLION, BEST, choices=(1_000, 10_000, 50_000), limit=120.0)
 add_map("asyncio", (100_000, 20_000))
 add_map("piecework.ProcessExecutor", MILLION)
 add_map("piecework.ProcessExecutor, 2 threads each", MILLION)
+add_map("piecework.Pool.map", MILLION)
+add_map("piecework.Pool.imap", MILLION)
+add_map("piecework.Pool.imap_unordered", MILLION)
+add_map("joblib on piecework", (300_000, 100_000))
 add_map("piecework.ThreadExecutor", (300_000, 50_000))
 add_map("piecework.CoroutineExecutor", (50_000, 10_000))
 add_map("piecework.CoroutineExecutor, loop per process", (50_000, 10_000))
@@ -173,6 +177,14 @@ bench.target(
     against=[f"multiprocessing.Pool.imap_unordered | {BEST}"],
     at_least=0.35,
 )
+for _call in ("map", "imap_unordered"):
+    bench.target(
+        f"Pool.{_call} at defaults, of multiprocessing.Pool.{_call} at its best chunk size",
+        "no-op map",
+        f"piecework.Pool.{_call} | {DEFAULT}",
+        against=[f"multiprocessing.Pool.{_call} | {BEST}"],
+        at_least=1.0,
+    )
 
 if __name__ == "__main__":
     raise SystemExit(bench.main())

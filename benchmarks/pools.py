@@ -219,6 +219,29 @@ def _our_mixed(workers: int) -> Iterator[Pool]:
     return _futures(need("ProcessExecutor")(workers, threads=2))
 
 
+def _our_pool(call: str) -> None:
+    @_named(f"piecework.Pool.{call}", ours=True)
+    def _run(workers: int) -> Iterator[Pool]:
+        with need("Pool")(workers) as made:
+            yield Pool(
+                lambda fn, inputs, chunk: getattr(made, call)(fn, inputs, **_sized(chunk)),
+                lambda fn, value: made.apply(fn, (value,)),
+            )
+
+
+for _call in ("map", "imap", "imap_unordered"):
+    _our_pool(_call)
+
+
+@_named("joblib on piecework", ours=True)
+def _our_joblib(workers: int) -> Iterator[Pool]:
+    import joblib
+
+    need("register_joblib")()
+    with joblib.parallel_config(backend="piecework"), pool("joblib", workers) as its:
+        yield its
+
+
 @_named("piecework.CoroutineExecutor", ours=True)
 def _our_coroutines(workers: int) -> Iterator[Pool]:
     return _futures(need("CoroutineExecutor")())
