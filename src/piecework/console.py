@@ -53,11 +53,16 @@ class Console:
             self._size += size
             self._put += 1
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="piecework-console", daemon=True
-                )
-                self._thread.start()
+                self._start()
             self._changed.notify_all()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="piecework-console", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be had, or the interpreter ends: `flush` writes
+            return
+        self._thread = thread
 
     @property
     def full(self) -> bool:
@@ -76,21 +81,27 @@ class Console:
         if threading.current_thread() is not self._thread:
             with self._changed:
                 until = self._put
-                while self._written < until:
+                while self._thread is not None and self._written < until:
                     self._changed.wait()
+            if self._thread is None:
+                self._write_waiting()
 
     def _run(self) -> None:
         while True:
             with self._changed:
                 while not self._waiting:
                     self._changed.wait()
-                waiting, self._waiting = self._waiting, []
-            for kind, item in _joined(waiting):
-                if kind == "log":
-                    _handle(*item)
-                else:
-                    _write(kind, item)
-            self._tell(waiting)
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        with self._changed:
+            waiting, self._waiting = self._waiting, []
+        for kind, item in _joined(waiting):
+            if kind == "log":
+                _handle(*item)
+            else:
+                _write(kind, item)
+        self._tell(waiting)
 
     def _tell(self, written: list[tuple[str, Any]]) -> None:
         """Whoever waits for it to be written, or for room, goes on."""
@@ -177,4 +188,5 @@ CONSOLE = Console()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=CONSOLE.forked)
-threading._register_atexit(CONSOLE.flush)  # type: ignore[attr-defined]
+with contextlib.suppress(RuntimeError):  # it is ending already: who ends then flushes
+    threading._register_atexit(CONSOLE.flush)  # type: ignore[attr-defined]

@@ -178,6 +178,8 @@ def _wind_up() -> None:
 
             util._exit_function()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
+        if "piecework.console" in sys.modules:  # a map inside a task
+            sys.modules["piecework.console"].CONSOLE.flush()
     for stream in (sys.stdout, sys.stderr):
         with suppress(BaseException):
             stream.flush()

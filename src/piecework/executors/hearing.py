@@ -82,7 +82,7 @@ class Hearing:
         if max(printed.fds) >= 0:  # something that it has started lives on
             self._left_over.append(printed)
             if len(self._left_over) > LEFT_OVER_MAX:
-                self._close(self._left_over.pop(0))
+                self._close(self._left_over[0])
         return words
 
     def _close(self, printed: Printed) -> None:
@@ -96,6 +96,8 @@ class Hearing:
             if not self.held:
                 self._loop.unregister(fd)
             os.close(fd)
+            if printed.over and max(printed.fds) < 0 and printed in self._left_over:
+                self._left_over.remove(printed)
         said, printed.said = printed.said, []
         if not said:
             return
@@ -137,10 +139,9 @@ class Hearing:
 
     def close(self) -> None:
         """The executor has ended: what is left over has nobody to speak to."""
-        for printed in self._left_over:
+        for printed in list(self._left_over):
             printed.read()
             self._close(printed)
-        self._left_over.clear()
 
     def forked(self) -> None:
         """In a forked child: the pipes are the parent's."""

@@ -59,6 +59,7 @@ class Printed:
     def __init__(self, worker: WorkerProcess) -> None:
         self.tagged = False  # the worker runs tasks of a map
         self.one_slot = False
+        self.over = False  # the worker is dead, and what it had is not its own any more
         self.heard = False  # somebody reads it, and closes it in the end
         self.held = False  # it is not to print
         self.said: list[tuple[str, Any]] = []
@@ -112,7 +113,7 @@ class Printed:
 
     def read(self, reads: int = _READS) -> None:
         """Read what is there."""
-        if not self._worker.lost:
+        if not self.over:
             self._seen = self.words[PRINTED]
         for which, fd in enumerate(self.fds):
             if fd >= 0 and not self._read(which, fd, reads):
@@ -158,7 +159,7 @@ class Printed:
             self._say(speaker, (OUT, ERR)[which], lines)
 
     def _running(self) -> int:
-        return 0 if self._worker.lost else self._worker.lines[0].running()
+        return 0 if self.over else self._worker.lines[0].running()
 
     def _take_log(self, part: Part) -> None:
         source = part.slot, part.number, part.who
@@ -178,7 +179,7 @@ class Printed:
     def _speaker(self, slot: int, number: int) -> Speaker:
         speaker = self._speakers.get((slot, number))
         if speaker is None:
-            lines = () if self._worker.lost else self._worker.lines
+            lines = () if self.over else self._worker.lines
             sent = lines[slot].find(number) if number and slot < len(lines) else None
             if sent is None:
                 return Speaker(self._worker, None, 0, self.tagged)
@@ -229,6 +230,7 @@ class Printed:
             else:
                 self._end(source, self._speaker(source[1], source[2]), source[0])
         speakers, self._speakers = self._speakers, {}
+        self.over = True
         return {
             (speaker.work, speaker.position): speaker.tail.text
             for speaker in speakers.values()
