@@ -13,7 +13,7 @@ from pathlib import Path
 
 from piecework.bases import NamedTuple
 from piecework.cli import text
-from piecework.errors import JournalError, UsageError
+from piecework.errors import JournalChanged, JournalError, UsageError
 from piecework.journal import directory
 
 TYPE_CHECKING = False
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from piecework.journal.reader import Session
 
 
+_WORDS = {  # of the library, and of this command line
+    'resume="anyway" (--resume=anyway)': "--resume=anyway",
+    "resume=True (--resume)": "--resume",
+    "journal=PATH": "--journal FILE",
+    "journal=False": "--no-journal",
+}
 BEGIN = ("map", "exec")  # the commands that begin a run
 
 
@@ -60,11 +66,13 @@ class Kept(NamedTuple):
         """
         try:
             return start(journal=self.journal, resume=self.resume, name=self.name)
+        except JournalChanged as error:
+            raise JournalChanged(_in_our_words(error)) from None
         except JournalError as error:
             if self.asked:
-                raise
+                raise type(error)(_in_our_words(error)) from None
             text.say(
-                f"piecework: {error}\n"
+                f"piecework: {_in_our_words(error)}\n"
                 "piecework: this run keeps no journal and cannot be resumed; "
                 "--no-journal does not even try."
             )
@@ -146,6 +154,14 @@ def _check(name: str | None, resume: bool | str, journal: str | None, no_journal
     if no_journal and (resume or journal is not None or name is not None):
         other = "--resume" if resume else "--journal" if journal is not None else "--name"
         raise UsageError(f"{other} and --no-journal both. Give one of them.")
+
+
+def _in_our_words(error: Exception) -> str:
+    """The way out as it is given here, not in a program."""
+    said = str(error)
+    for theirs, ours in _WORDS.items():
+        said = said.replace(theirs, ours)
+    return said
 
 
 def _taken(path: Path, *, by_name: bool) -> str:

@@ -82,8 +82,8 @@ def carry_out_again(again: Again, overriding: dict[str, Any]) -> int:
         try:
             return int(command.invoke(context))
         except JournalChanged as error:  # in the words of this command line
-            way = 'resume="anyway" (--resume=anyway)'
-            raise JournalChanged(str(error).replace(way, "--anyway")) from None
+            said = str(error).replace("--resume=anyway", "--anyway")
+            raise JournalChanged(said) from None
 
 
 def _command_of(reader: Reader) -> Stored:
@@ -98,9 +98,13 @@ def _command_of(reader: Reader) -> Stored:
     stored = Stored.of(sessions)
     if stored is not None:
         return stored
-    program = " ".join(sessions[0].argv) if sessions else ""
+    if not sessions:
+        raise UsageError(
+            f"the run {name} was made and never began. Give its command again, with "
+            f"--name {name} --resume, or remove it: piecework rm {name}"
+        )
     raise UsageError(
-        f"the run {name} was begun from Python{f' ({program})' if program else ''}. "
+        f"the run {name} was begun from Python ({' '.join(sessions[0].argv)}). "
         f"Go on there: {python_way(reader.path)}"
     )
 

@@ -275,8 +275,13 @@ def journals(directory: Path | None = None) -> list[Path]:
                 if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
                     with contextlib.suppress(OSError):
                         found.append((entry.stat().st_mtime, Path(entry.path)))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise JournalError(
+            f"the journals in {error.filename} cannot be listed: {error.strerror}. They are for "
+            "their owner only; XDG_STATE_HOME says where others are."
+        ) from None
     return [path for _, path in sorted(found, reverse=True)]
 
 
