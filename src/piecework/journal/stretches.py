@@ -29,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_KEPT_BYTES = 16 << 20  # of rows, as they lie on disk
+_KEPT_BYTES = 4 << 20  # of rows, as they lie on disk
 _UNKEPT = "the value could not be kept in the journal"
 
 
