@@ -22,7 +22,8 @@ FLOORS = [
     " executors.share executors.cgroup executors.blas executors.memory"
     " executors.blame executors.outbox executors.shared executors.slot_thread"
     " console executors.printing executors.marked executors.logs executors.overheard"
-    " journal journal.rows journal.identity journal.version journal.syntax journal.sql journal.directory journal.files"
+    " journal journal.rows journal.identity journal.version journal.syntax journal.sql"
+    " journal.directory journal.files"
     " journal.reader journal.recall journal.store journal.opening journal.writer journal.written"
     " journal.journal journal.again"
     " journal.stretches journal.known",
@@ -30,7 +31,8 @@ FLOORS = [
     " executors.thread executors.inline executors.ordered executors.mapping executors.work"
     " executors.coroutine executors.coroutine_child executors.coroutine_slots executors.event_loop"
     " executors.coroutine_calls executors.coroutine_loops"
-    " executors.process executors.processes executors.engine executors.roster executors.balance executors.watch"
+    " executors.process executors.processes executors.engine executors.roster executors.balance"
+    " executors.watch"
     " executors.boot executors.deaths executors.results executors.worker_process executors.launcher"
     " executors.spawning"
     " executors.memory_watch executors.hearing executors.printed"
@@ -45,10 +47,13 @@ FLOORS = [
     " joblib_register joblib_backend joblib_worker",
     "extract extract.pattern extract.plan extract.rows extract.job",
     "cli cli.app cli.options cli.target cli.inputs cli.values cli.output cli.progress cli.text"
-    " cli.ends cli.exec cli.exec.blocks cli.exec.folders cli.exec.gather cli.exec.joblog cli.exec.limits"
+    " cli.ends cli.exec cli.exec.blocks cli.exec.folders cli.exec.gather cli.exec.joblog"
+    " cli.exec.limits"
     " cli.exec.options cli.exec.quantities cli.exec.sources cli.exec.words cli.exec.plan"
-    " cli.exec.program cli.exec.pace cli.exec.show cli.exec.drive"
-    " cli.keeping cli.stored cli.runs cli.show cli.results cli.resume cli.retry cli.replay cli.cancel"
+    " cli.exec.program cli.exec.pace cli.exec.show cli.exec.drive cli.exec.records"
+    " cli.exec.command cli.exec.manual"
+    " cli.keeping cli.stored cli.runs cli.show cli.results cli.resume cli.retry cli.replay"
+    " cli.cancel"
     " cli.doctor cli.doctor.finding cli.doctor.machine cli.doctor.places cli.doctor.packages"
     " cli.doctor.workers"
     " cli.rm cli.drive cli.table cli.signals cli.ending cli.map cli.extract cli.version __main__",

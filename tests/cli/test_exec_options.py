@@ -8,7 +8,8 @@ import pytest
 
 import piecework
 from piecework.cli.exec import quantities
-from piecework.cli.exec.options import ELSEWHERE, KNOWN, from_environment, help_text, read
+from piecework.cli.exec.manual import help_text
+from piecework.cli.exec.options import ELSEWHERE, KNOWN, from_environment, read
 
 PAGE = (Path(__file__).parents[2] / "docs" / "exec.md").read_text("utf-8")
 

@@ -27,7 +27,9 @@ def main(words: Sequence[str]) -> int:
     words = [*options.from_environment(os.environ), *words]
     given, rest = options.read(words)
     if given["help"]:
-        sys.stdout.write(options.help_text())
+        from piecework.cli.exec.manual import help_text
+
+        sys.stdout.write(help_text())
         return 0
     from piecework.cli.exec.drive import run
 

@@ -12,20 +12,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from piecework.cli.exec import gather
 from piecework.cli.exec.blocks import BLOCK_BYTES, blocks
-from piecework.cli.exec.program import check_program, warn_of_operators, words_of
-from piecework.cli.exec.sources import Arguments, Format, Row, Source, opened
+from piecework.cli.exec.command import command_of
+from piecework.cli.exec.records import opened
+from piecework.cli.exec.sources import Arguments, Format, Row, Source
 from piecework.cli.exec.words import Given, split
-from piecework.commands import Command, command
+from piecework.commands import Command
 from piecework.errors import UsageError
 from piecework.record import record
-from piecework.templates import Field, Template, parse
+from piecework.templates import Field, Template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 AT_ONCE_MAX = 10_000  # arguments that are made into a list: drawn without a thread
-KEEP_BYTES = 1 << 16  # of each output, in the journal: what was printed is not printed again
 
 
 @record(frozen=True, slots=True)
@@ -36,7 +36,6 @@ class Plan:
     inputs: Any
     names: Row
     files: tuple[str, ...]
-    argument_free: bool  # the input is no argument: standard input, or counted only
 
 
 def plan(
@@ -54,7 +53,7 @@ def plan(
     own, given = split(words, options["arg_file"] or ())
     _check_together(options, own)
     if inputs is not None:
-        return Plan(only_command(options, words), inputs, (), (), False)
+        return Plan(only_command(options, words), inputs, (), ())
     if options["pipe"]:
         return _piped(options, own, given, run)
     form = _format(options)
@@ -63,13 +62,13 @@ def plan(
     if options["header"]:
         own = _numbered(own, names)
     wanted = options["max_args"] if options["replace_args"] is None else options["replace_args"]
-    made = _command(options, own, append=wanted != 0)
+    made = command_of(options, own, append=wanted != 0)
     if wanted is None and options["colsep"] is None and not _fills(options):
         made.template.check(len(sources))
     arguments = Arguments(sources, link=bool(options["link"]))
     inputs = _inputs(options, arguments, made.template, wanted, slots)
     files = tuple(one.file for one in given if one.file not in (None, "-"))
-    return Plan(made, inputs, names, files, wanted == 0)
+    return Plan(made, inputs, names, files)
 
 
 def _fills(options: dict[str, Any]) -> bool:
@@ -103,93 +102,7 @@ def only_command(options: dict[str, Any], words: Sequence[str]) -> Command:
     """The command alone, for inputs that come from elsewhere."""
     own, _ = split(words, options["arg_file"] or ("-",))
     wanted = options["max_args"] if options["replace_args"] is None else options["replace_args"]
-    return _command(options, own, append=not options["pipe"] and wanted != 0)
-
-
-# -- the command --------------------------------------------------------------------------------
-
-
-def _command(options: dict[str, Any], own: Sequence[str], *, append: bool) -> Command:
-    marks = {"{}": options["replace"]} if options["replace"] else None
-    context = bool(options["context"] or options["replace_args"])
-    template: str | list[str] = list(own)
-    shell: str | bool = False
-    if options["shell"]:
-        template, shell = _script(options, own), "/bin/sh"
-    elif len(own) == 1 and not _is_file(own[0]) and any(map(str.isspace, own[0])):
-        template = words_of(own[0])
-    made = command(
-        template,
-        shell=shell,
-        marks=marks,
-        context=context,
-        append=None if append else False,
-        input="task" if options["pipe"] else None,
-        encoding=options["encoding"],
-        cwd=_folder(options["cwd"]),
-        env=_environment(options["env"] or ()),
-        keep_bytes=1 << 20 if options["json"] or options["output"] else KEEP_BYTES,
-    )
-    if not options["shell"]:
-        path = dict(made.env).get("PATH")
-        check_program(made.template.program, made.cwd, path)
-        warn_of_operators(own)
-    return made
-
-
-def _script(options: dict[str, Any], own: Sequence[str]) -> str:
-    if not own:  # each line is a command line
-        return "eval {}"
-    if not options["quote"]:
-        return " ".join(own)
-    from piecework.templates import quoted
-
-    return " ".join(_quoted_around(word, quoted) for word in own)
-
-
-def _quoted_around(word: str, quoted: Callable[[str], str]) -> str:
-    """The word quoted, but for its placeholders: their values are quoted by themselves."""
-    parts = parse([word]).words[0]
-    return "".join(str(part) if isinstance(part, Field) else quoted(part) for part in parts)
-
-
-def _is_file(word: str) -> bool:
-    return os.path.exists(word)
-
-
-def _folder(path: str | None) -> str | None:
-    if path is not None and not os.path.isdir(path):
-        raise UsageError(f"--cwd {path}: there is no such folder. Make it first: mkdir -p {path}")
-    return path
-
-
-def _environment(written: Iterable[str]) -> dict[str, str | None]:
-    """`NAME=VALUE`s; a `NAME` alone is passed on, as all are."""
-    return {
-        name: value for name, equals, value in (one.partition("=") for one in written) if equals
-    }
-
-
-def _numbered(own: Sequence[str], names: Row) -> list[str]:
-    """`{name.}` as `{2.}`: the column that the header gives that name."""
-    made = list(own)
-    for number, name in enumerate(names, 1):
-        for kind in ("", ".", "/", "//", "/."):
-            made = [word.replace(f"{{{name}{kind}}}", f"{{{number}{kind}}}") for word in made]
-    for word in made:
-        _check_names(word, names)
-    return made
-
-
-def _check_names(word: str, names: Row) -> None:
-    """UsageError for `{nmae}`: with a header it was hardly meant as it stands."""
-    for part in word.split("{")[1:]:
-        name, closed, _ = part.partition("}")
-        if closed and name.isidentifier():
-            from piecework.cli.target import did_you_mean
-
-            hint = did_you_mean(name, names) or f"The header has: {', '.join(names) or 'none'}."
-            raise UsageError(f"no column {name!r} for {{{name}}}. {hint}")
+    return command_of(options, own, append=not options["pipe"] and wanted != 0)
 
 
 # -- the inputs ---------------------------------------------------------------------------------
@@ -218,6 +131,28 @@ def _end(options: dict[str, Any]) -> bytes:
     if not delimiter:
         raise UsageError("-d '': an empty text ends nothing. Write -d , or -0 for NUL.")
     return os.fsencode(delimiter)
+
+
+def _numbered(own: Sequence[str], names: Row) -> list[str]:
+    """`{name.}` as `{2.}`: the column that the header gives that name."""
+    made = list(own)
+    for number, name in enumerate(names, 1):
+        for kind in ("", ".", "/", "//", "/."):
+            made = [word.replace(f"{{{name}{kind}}}", f"{{{number}{kind}}}") for word in made]
+    for word in made:
+        _check_names(word, names)
+    return made
+
+
+def _check_names(word: str, names: Row) -> None:
+    """UsageError for `{nmae}`: with a header it was hardly meant as it stands."""
+    for part in word.split("{")[1:]:
+        name, closed, _ = part.partition("}")
+        if closed and name.isidentifier():
+            from piecework.cli.target import did_you_mean
+
+            hint = did_you_mean(name, names) or f"The header has: {', '.join(names) or 'none'}."
+            raise UsageError(f"no column {name!r} for {{{name}}}. {hint}")
 
 
 class Inputs:
@@ -303,7 +238,7 @@ def _piped(options: dict[str, Any], own: Sequence[str], given: Sequence[Given], 
             "--pipe feeds one stream in blocks. Give it on standard input or with -a FILE, and no "
             "arguments after :::"
         )
-    made = _command(options, own, append=False)
+    made = command_of(options, own, append=False)
     if any(
         isinstance(part, Field) and part.kind not in ("#", "%")
         for word in made.template.words
@@ -325,4 +260,4 @@ def _piped(options: dict[str, Any], own: Sequence[str], given: Sequence[Given], 
         count=options["replace_args"] or options["max_args"],
     )
     files = () if name == "-" else (name,)
-    return Plan(made, cut, (), files, True)
+    return Plan(made, cut, (), files)
