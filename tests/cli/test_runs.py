@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -524,3 +525,43 @@ def test_version_and_the_help_import_no_database() -> None:
         )  # fmt: skip
         assert done.returncode == 0
         assert b"sqlite3" not in done.stderr, words
+
+
+def test_a_second_interrupt_leaves_no_line_of_what_it_ended() -> None:
+    os.mkfifo("fifo")
+    words = ["map", f"{TASKS}:hold", "--on", "processes", "-j", "2", "--batch-size", "1"]
+    process = subprocess.Popen(
+        [*COMMAND, *words, "--name", "r", "-o", "out", "first", "fifo", "last"],
+        env=ENVIRONMENT, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    writer = os.open("fifo", os.O_WRONLY)
+    assert process.stderr is not None
+    os.kill(process.pid, signal.SIGINT)
+    assert b"stopping" in process.stderr.readline()
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    os.close(writer)
+    assert process.returncode == 130
+    assert all(row["ok"] for row in rows_of("out"))
+    Path("fifo").unlink()
+    assert piecework("resume", "r").code == 0
+    assert sorted(row["input"] for row in rows_of("out")) == ["fifo", "first", "last"]
+
+
+def test_a_full_disk_under_the_journal_doubles_no_line(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(mount).returncode:
+        pytest.skip("needs root: mount -t tmpfs -o size=300k tmpfs DIR")
+    try:
+        Path("in").write_text("".join(f"{n}\n" for n in range(100_000)))
+        words = ["-a", "in", "-o", "out", "--on", "threads", "--journal", str(disk / "r.journal")]
+        full = map_("double", *words)
+        assert full.code == 125
+        assert "no space for the journal" in full.err
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        assert map_("double", *words, "--resume").code == 0
+        assert sorted(row["index"] for row in rows_of("out")) == list(range(100_000))
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

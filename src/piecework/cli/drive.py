@@ -149,7 +149,8 @@ def _put_off(run: Run[Any], result: Result) -> bool:
     """Whether a resumed run will do this task, and write its one line then."""
     if result.ok or run.journal is None:
         return False
-    return result.failure is not None and result.failure.cause == "cancelled"
+    cancelled = result.failure is not None and result.failure.cause == "cancelled"
+    return cancelled or run.journal.is_open(result.index)
 
 
 def _say_how_to_go_on(run: Run[Any], as_json: bool) -> None:
