@@ -78,38 +78,58 @@ class Gathered:
 
 
 class Stream:
-    """Outcomes to be taken one after the other: in input order if `ordered`, else as they come."""
+    """Outcomes to be taken in order: that of the inputs if `ordered`, else as they come."""
 
     def __init__(self, *, ordered: bool) -> None:
-        self.ready: deque[Any] = deque()
+        self.ready: deque[list[Any]] = deque()
+        self._ready = 0
         self._ordered = ordered
         self._next = 0
         self._later: dict[int, list[Any]] = {}
         self._early = 0
+        self._troubles = 0  # among what is ready or early
 
     @property
     def waiting(self) -> int:
-        return len(self.ready) + self._early
+        return self._ready + self._early
 
     def add(self, start: int, values: list[Any], failed: list[Failed]) -> None:
+        self._troubles += len(failed)
         if not self._ordered:
-            self.ready.extend(values)
+            self._put(values)
             return
         self._later[start] = values
         self._early += len(values)
         while (turn := self._later.pop(self._next, None)) is not None:
-            self.ready.extend(turn)
+            self._put(turn)
             self._next += len(turn)
             self._early -= len(turn)
 
+    def _put(self, values: list[Any]) -> None:
+        self.ready.append(values)
+        self._ready += len(values)
+
     def end(self, error: BaseException | None) -> None:
         if error is not None:
-            self.ready.append(Broken(error))
+            self._troubles += 1
+            self._put([Broken(error)])
 
-    def take(self) -> deque[Any]:
-        """All that is ready."""
-        ready, self.ready = self.ready, deque()
-        return ready
+    def take(self) -> tuple[list[Any], Failed | Broken | None]:
+        """The next values, up to the first failure among them; and that."""
+        if not self._troubles:
+            blocks, self.ready, self._ready = self.ready, deque(), 0
+            return list(chain.from_iterable(blocks)), None
+        values = self.ready.popleft()
+        self._ready -= len(values)
+        for place, value in enumerate(values):
+            if type(value) is Failed or type(value) is Broken:
+                self._troubles -= 1
+                rest = values[place + 1 :]
+                if rest:
+                    self.ready.appendleft(rest)
+                    self._ready += len(rest)
+                return values[:place], value
+        return values, None
 
 
 class Discard:

@@ -131,6 +131,8 @@ class ImapIterator:
         self._flow = flow
         self._stream = stream
         self._hand: deque[Any] = deque()
+        self._pop = self._hand.popleft
+        self._trouble: Failed | Broken | None = None  # behind what is in hand
         weakref.finalize(self, _dropped, loop, flow).atexit = False
 
     def __iter__(self) -> ImapIterator:
@@ -138,39 +140,45 @@ class ImapIterator:
 
     def __next__(self) -> Any:
         try:
-            item = self._hand.popleft()
+            return self._pop()
         except IndexError:
-            item = self._wait_for_more(None)
-        if type(item) in _TROUBLE:
-            raise error_of(item)
-        return item
+            return self._wait_for_more(None)
 
     def next(self, timeout: float | None = None) -> Any:
         """As `next()`; multiprocessing.TimeoutError where nothing comes for `timeout` seconds."""
         try:
-            item = self._hand.popleft()
+            return self._pop()
         except IndexError:
-            item = self._wait_for_more(timeout)
-        if type(item) in _TROUBLE:
-            raise error_of(item)
-        return item
+            return self._wait_for_more(timeout)
 
     def _wait_for_more(self, timeout: float | None) -> Any:
         self._flow.begun = True
         while True:
             with self._loop.entered():
-                if not self._hand and self._stream.ready:
-                    self._hand = self._stream.take()
-                    self._flow.fill()
+                if self._hand:  # another thread was here
+                    return self._pop()
+                trouble, self._trouble = self._trouble, None
+                if trouble is None and self._stream.ready:
+                    trouble = self._take()
                 if self._hand:
-                    return self._hand.popleft()
-                if self._flow.over:
+                    self._trouble = trouble
+                    return self._pop()
+                if trouble is None and self._flow.over:
                     self._pool = None
                     raise StopIteration
+            if trouble is not None:
+                raise error_of(trouble)
             if not self._loop.drive(self._has_news, timeout):
                 if self._loop.closed and not self._has_news():
                     raise RuntimeError("the pool has ended, or belongs to another process")
                 raise _timeout_error()
+
+    def _take(self) -> Failed | Broken | None:
+        """Take in hand what is ready, up to the next failure; which is returned."""
+        values, trouble = self._stream.take()
+        self._hand.extend(values)
+        self._flow.fill()
+        return trouble
 
     def _has_news(self) -> bool:
         return bool(self._stream.ready) or self._flow.over
@@ -179,9 +187,6 @@ class ImapIterator:
 def _dropped(loop: Loop, flow: Flow) -> None:
     """Nobody will take the rest: from wherever the collector runs."""
     loop.call_soon(flow.dropped)
-
-
-_TROUBLE = frozenset({Failed, Broken})
 
 
 def error_of(trouble: Failed | Broken) -> BaseException:
