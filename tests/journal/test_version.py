@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import piecework
 from piecework.cli import values
 from piecework.journal.version import changed, name_of, parts_of
 
@@ -184,3 +185,12 @@ def test_a_decorated_function_is_that_of_its_decorator_and_its_own(load: Load) -
 
 def test_a_function_that_cannot_be_looked_into_has_a_name_at_least() -> None:
     assert parts_of(partial(print, file=sys.stderr))
+
+
+def test_a_command_is_its_words_and_not_how_much_of_its_output_is_kept() -> None:
+    before = piecework.command("gzip -k {}")
+    assert name_of(before) == "command gzip"
+    parts = parts_of(before)
+    assert changed(parts, parts_of(piecework.command("gzip -k {}", keep_bytes=5))) == []
+    assert changed(parts, parts_of(piecework.command("gzip -9 {}"))) != []
+    assert changed(parts, parts_of(piecework.command("gzip -k {}", cwd="/"))) != []

@@ -30,8 +30,10 @@ _OURS = "piecework"
 
 
 def name_of(fn: Any) -> str:
-    """`module:name`, as the command line takes it."""
+    """`module:name`, as the command line takes it; of a child command its program."""
     fn = _innermost(fn)
+    if _command(fn):
+        return f"command {fn.__name__}"
     named = fn if hasattr(fn, "__qualname__") else type(fn)
     module = getattr(named, "__module__", None) or "builtins"
     return f"{module}:{named.__qualname__}"
@@ -39,6 +41,8 @@ def name_of(fn: Any) -> str:
 
 def parts_of(fn: Any) -> dict[str, str]:
     """What the function consists of, each part with the digest of it."""
+    if _command(fn):
+        return {"its words, or what they run in": _hash(fn.identity).hex()}
     parts: dict[str, bytes] = {}
     _collect(fn, parts)
     return {name: digest.hex() for name, digest in parts.items()}
@@ -47,6 +51,11 @@ def parts_of(fn: Any) -> dict[str, str]:
 def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
     """The parts that are not as they were, by name."""
     return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+
+
+def _command(fn: Any) -> bool:
+    """Whether it is one of `piecework.command`: that says itself what decides its results."""
+    return type(fn).__module__ == "piecework.commands" and hasattr(fn, "identity")
 
 
 def _innermost(fn: Any) -> Any:
