@@ -8,11 +8,13 @@ out, while somebody reads all of it.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rounds import DEFAULT, Bench, Context, Missing
@@ -20,13 +22,21 @@ from rounds import DEFAULT, Bench, Context, Missing
 MANY = "300 x true"
 ONE = "one command"
 LARGE = "1 MB each"
+LIBRARY_MANY = "library, 300 x true"
+LIBRARY_LARGE = "library, 1 MB each"
 bench = Bench(
     "commands",
     "child commands: xargs, GNU parallel, piecework exec",
-    {MANY: ("ms", "less"), ONE: ("ms", "less"), LARGE: ("s", "less")},
+    {
+        MANY: ("ms", "less"),
+        ONE: ("ms", "less"),
+        LARGE: ("s", "less"),
+        LIBRARY_MANY: ("ms", "less"),
+        LIBRARY_LARGE: ("s", "less"),
+    },
     columns=("cpu", "peak", "bytes"),
     note="cpu: ms of the program and all its commands; peak: MB, of the program alone;"
-    " bytes: MB that were read of it",
+    " bytes: MB that were read of it; library: from a warm program, the results checked",
 )
 EXEC = [sys.executable, "-m", "piecework", "exec", "--silent", "--progress", "off"]
 LIBRARY = """
@@ -145,6 +155,72 @@ def add_large(name: str) -> None:
 for _name in printing(Context(), 1):
     add_large(_name)
 
+
+def mapped(words: list[str], count: int, workers: int) -> int:
+    """Bytes that the commands printed."""
+    import piecework
+
+    command = piecework.command(words, append=False)
+    return sum(one.out.size for one in piecework.map(command, range(count), workers=workers))
+
+
+def threaded(words: list[str], count: int, workers: int) -> int:
+    def one(_: int) -> int:
+        return len(subprocess.run(words, capture_output=True, check=True).stdout)
+
+    with ThreadPoolExecutor(workers) as pool:
+        return sum(pool.map(one, range(count)))
+
+
+def bare(words: list[str], count: int, workers: int) -> int:
+    """No more than starting them and waiting for them: what nobody can pass."""
+    path = shutil.which(words[0]) or words[0]
+    left, running = count, 0
+    while left or running:
+        while left and running < workers:
+            os.posix_spawn(path, words, os.environ, setpgroup=0)
+            left, running = left - 1, running + 1
+        os.wait4(-1, 0)
+        running -= 1
+    return 0
+
+
+def add_library(section: str, name: str, run: Any, words: list[str], size: int) -> None:
+    large = section == LIBRARY_LARGE
+
+    @bench.way(section, name, ours=run is mapped, bound=run is bare, limit=120.0)
+    def measure(context: Context) -> dict[str, Any]:
+        count = context.sized(1000, 100) if large else 300
+        run(words, 10, context.workers)
+        cpu, start = time.process_time(), time.perf_counter()
+        printed = run(words, count, context.workers)
+        seconds = time.perf_counter() - start
+        assert printed == size * count or run is bare
+        return {
+            "value": seconds if large else seconds * 1000,
+            "cpu": (time.process_time() - cpu) * 1000,
+            "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "bytes": printed / (1 << 20),
+        }
+
+
+for _name, _run in (
+    ("piecework.map(command)", mapped),
+    ("threads and subprocess.run", threaded),
+    ("bare posix_spawn loop", bare),
+):
+    add_library(LIBRARY_MANY, _name, _run, ["true"], 0)
+    if _run is not bare:
+        words = ["head", "-c", "1048576", "/dev/zero"]
+        add_library(LIBRARY_LARGE, _name, _run, words, 1 << 20)
+
+bench.target(
+    "piecework.map(command) of true, of a bare posix_spawn loop",
+    LIBRARY_MANY,
+    f"piecework.map(command) | {DEFAULT}",
+    against=[f"bare posix_spawn loop | {DEFAULT}"],
+    at_most=1.3,
+)
 bench.target(
     "piecework exec true over 300 inputs, of xargs -P",
     MANY,
