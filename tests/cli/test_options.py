@@ -67,3 +67,29 @@ def test_a_halt_is_a_number_or_a_share() -> None:
     for text in ("0", "-1", "x", "5 %", "%"):
         with pytest.raises(click.BadParameter, match="Write a number"):
             limit(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "resume", "target"),
+    [
+        (["--resume", "m:f", "a"], (True, None), "m:f"),
+        (["m:f", "--resume=failed", "a"], (False, "failed"), "m:f"),
+        (["-j", "2", "m:f", "-o", "--resume=x", "--resume"], (True, None), "m:f"),
+        (["m:f", "--", "--resume=failed"], (False, None), "m:f"),
+    ],
+)
+def test_resume_takes_a_value_only_where_it_is_written_with_an_equals_sign(
+    words: list[str], resume: tuple[bool, str | None], target: str
+) -> None:
+    from piecework.cli.map import command
+
+    params = command.make_context("map", words, resilient_parsing=True).params
+    assert (params["resume"], params["resume_as"]) == resume
+    assert params["target"] == target
+
+
+def test_resume_refuses_what_it_does_not_know() -> None:
+    from piecework.cli.map import command
+
+    with pytest.raises(click.BadParameter, match="failed"):
+        command.make_context("map", ["m:f", "--resume=maybe"])

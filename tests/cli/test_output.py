@@ -150,3 +150,30 @@ def test_a_file_that_takes_no_more_ends_with_a_whole_line(tmp_path: Path) -> Non
     assert path.read_bytes().endswith(b"\n")
     assert 900 < path.stat().st_size <= 1000
     assert kept.output is None or kept.output[1] <= path.stat().st_size
+
+
+def test_lines_are_added_to_what_a_run_left(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    kept = written(path, 3)
+    out = Output(str(path), adding=True)
+    out.start(kept, anew=True)
+    out.write(b"line 1 again\n", 1)
+    out.close()
+    assert path.read_bytes() == b"line 0\nline 1\nline 2\nline 1 again\n"
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_lines_are_added_to_a_file_that_was_changed_and_another_one_is_emptied(
+    tmp_path: Path, same: bool
+) -> None:
+    path = tmp_path / "out"
+    kept = written(path, 3)
+    other = path if same else tmp_path / "other"
+    other.write_bytes(b"changed by hand\n")
+    before = kept.output
+    out = Output(str(other), adding=True)
+    out.start(kept)
+    out.write(b"line 1 again\n", 1)
+    out.close()
+    assert other.read_bytes() == (b"changed by hand\n" if same else b"") + b"line 1 again\n"
+    assert (kept.output, kept.written) == (before, {0, 1, 2})

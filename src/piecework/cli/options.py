@@ -139,6 +139,14 @@ _RUNNING = [
                  help="How worker processes start. [default: safe with threads]"),
 ]  # fmt: skip  # one option a line and its help below it reads as a table
 
+class _How(click.Option):
+    """The value of `--resume=HOW`, and called so where it is refused."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """What was written."""
+        return "'--resume'"
+
+
 _KEEPING = [
     click.option("--name", metavar="NAME",
                  help="Of the run. [default: made up from the function and the time]"),
@@ -147,7 +155,7 @@ _KEEPING = [
                       "command. =failed tries the failed inputs again too, =anyway goes on "
                       "although the function was changed."),
     click.option("--resume-as", type=click.Choice(["failed", "anyway", "failed,anyway"]),
-                 hidden=True),
+                 cls=_How, hidden=True),
     click.option("--journal", type=click.Path(dir_okay=False), metavar="FILE",
                  help="Keep the journal in FILE. [default: in the state directory]"),
     click.option("--no-journal", is_flag=True, help="Keep none: the run cannot be resumed."),
