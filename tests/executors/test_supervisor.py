@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 import piecework
 from piecework.executors import channel, supervisor
 from piecework.executors.boot import boot_copy, boot_fresh
-from piecework.executors.supervisor import EXITED, KILL, MESSAGE, START, STARTED
+from piecework.executors.supervisor import END, EXITED, KILL, MESSAGE, START, STARTED
 from piecework.executors.worker_process import WorkerProcess
 from piecework.loop import Loop
 from tests.executors import process_tasks as tasks
@@ -248,3 +249,43 @@ def test_a_fresh_interpreter_has_the_flags_of_this_one(given: list[str], kept: l
     assert command[0] == sys.executable
     assert command[-2:] == ["3", "4"]
     assert set(kept) <= set(command)
+
+
+def spare(made: Supervisor) -> int:
+    """The process that was forked before a worker is asked for; waits until it is there."""
+    children = Path(f"/proc/{made.pid}/task/{made.pid}/children")
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if pids := children.read_text().split():
+            return int(pids[0])
+    raise AssertionError("no process was forked ahead")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are read from /proc")
+@pytest.mark.parametrize("made", ["forkserver"], indirect=True)
+def test_the_first_worker_is_forked_before_it_is_asked_for(made: Supervisor) -> None:
+    ahead = spare(made)
+    assert made.start(1) == ahead
+    assert made.start(2) != ahead
+    made.run(1, os._exit, 3)
+    assert made.hear()[:3] == (EXITED, 1, 3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are read from /proc")
+@pytest.mark.parametrize("made", ["forkserver"], indirect=True)
+def test_where_the_one_forked_ahead_was_killed_another_is_started(made: Supervisor) -> None:
+    ahead = spare(made)
+    with watched(ahead) as handles:
+        os.kill(ahead, signal.SIGKILL)
+        assert all_end(handles)
+    assert made.start(1) != ahead
+    made.run(1, os._exit, 3)
+    assert made.hear()[:3] == (EXITED, 1, 3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are read from /proc")
+@pytest.mark.parametrize("made", ["forkserver"], indirect=True)
+def test_nothing_forked_ahead_is_left(made: Supervisor) -> None:
+    with watched(made.pid, spare(made)) as handles:
+        made.say(END)
+        assert all_end(handles)

@@ -48,9 +48,7 @@ def boot_copy(initializer: Any, initargs: tuple[Any, ...]) -> tuple[socket.socke
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         inherited = (initializer, initargs)
-        supervisor.run(
-            theirs, supervisor.fork_worker(theirs, lambda fds: child.main(fds, inherited))
-        )
+        supervisor.run(theirs, supervisor.Forker(theirs, lambda fds: child.main(fds, inherited)))
         os._exit(0)
     finally:
         os._exit(70)

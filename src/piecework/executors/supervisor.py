@@ -17,7 +17,7 @@ import select
 import sys
 from _struct import Struct
 
-from piecework.lean import recv_fds, signal, socket, suppress
+from piecework.lean import recv_fds, send_fds, signal, socket, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def spawn(command: list[str], descriptors: list[int]) -> int:
     return os.posix_spawn(command[0], command, os.environ, file_actions=actions, setpgroup=0)
 
 
-def run(sock: socket.socket, start: Callable[[list[int]], int]) -> None:
+def run(sock: socket.socket, start: Forker | Callable[[list[int]], int]) -> None:
     """Serve the master until it ends or says END, then make sure that no worker is left."""
     wake_read, wake_write = os.pipe()
     for fd in (wake_read, wake_write):
@@ -73,8 +73,12 @@ def run(sock: socket.socket, start: Callable[[list[int]], int]) -> None:
     waiting.register(sock.fileno(), select.POLLIN)
     waiting.register(wake_read, select.POLLIN)
     serving = True
+    forker = start if isinstance(start, Forker) else None
     while serving or workers:
-        ready = {fd for fd, _ in waiting.poll()}
+        events = waiting.poll(0)
+        if forker is not None and not events:
+            forker.idle()
+        ready = {fd for fd, _ in events or waiting.poll()}
         if wake_read in ready:
             with suppress(BlockingIOError):
                 os.read(wake_read, 4096)
@@ -85,6 +89,8 @@ def run(sock: socket.socket, start: Callable[[list[int]], int]) -> None:
                 for pid in workers:
                     kill_group(pid, signal.SIGKILL)
         _reap(sock, workers, pids)
+    if forker is not None:
+        forker.close()
 
 
 def _serve(
@@ -150,12 +156,56 @@ def kill_group(pid: int, number: int) -> None:
             os.kill(pid, number)
 
 
-def fork_worker(
-    sock: socket.socket, body: Callable[[list[int]], object]
-) -> Callable[[list[int]], int]:
-    """A `start` that forks; `body` gets the descriptors and must not return."""
+class Forker:
+    """A `start` that forks; `body` gets the descriptors and must not return.
 
-    def start(fds: list[int]) -> int:
+    With `spare` it forks one worker before it is asked for: what a fork costs, and what its copy of
+    this memory costs when it is first written to, is over before there is a task.
+    """
+
+    def __init__(
+        self, sock: socket.socket, body: Callable[[list[int]], object], *, spare: bool = False
+    ) -> None:
+        self._sock = sock
+        self._body = body
+        self._wanted = spare
+        self._spare = 0
+        self._line: socket.socket | None = None  # to the spare one, which waits for descriptors
+
+    def __call__(self, fds: list[int]) -> int:
+        pid, line = self._spare, self._line
+        self._wanted = False
+        self._spare, self._line = 0, None
+        if line is not None:
+            try:
+                send_fds(line, b"+", fds)
+                return pid
+            except OSError:  # somebody has killed it
+                pass
+            finally:
+                line.close()
+        return self._fork(lambda: self._body(fds))
+
+    def idle(self) -> None:
+        """Nothing is asked for now: fork the spare one."""
+        if not self._wanted:
+            return
+        self._wanted = False
+        ours, theirs = socket.socketpair()
+        with suppress(OSError):  # no process left: it is told where a worker is asked for
+            self._spare = self._fork(lambda: self._wait(ours, theirs))
+            self._line = ours
+        theirs.close()
+
+    def _wait(self, ours: socket.socket, theirs: socket.socket) -> None:
+        ours.close()  # or its end would never be seen here
+        _, fds = recv_fds(theirs, 1, MAX_DESCRIPTORS)
+        if not fds:
+            os._exit(0)
+        theirs.close()
+        self._body(fds)
+
+    def _fork(self, body: Callable[[], object]) -> int:
         pid = os.fork()
         if pid:
             return pid
@@ -163,14 +213,20 @@ def fork_worker(
             wake = signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setpgid(0, 0)
-            sock.close()
+            self._sock.close()
             if wake >= 0:
                 os.close(wake)
-            body(fds)
+            body()
         finally:
             os._exit(70)
 
-    return start
+    def close(self) -> None:
+        """No worker is left, and none in reserve either."""
+        if self._line is not None:
+            self._line.close()
+            with suppress(OSError):
+                os.kill(self._spare, signal.SIGKILL)
+                os.waitpid(self._spare, 0)
 
 
 def spawn_worker(fds: list[int]) -> int:
@@ -186,5 +242,5 @@ def main(numbers: list[int]) -> None:
         signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=numbers[0])
     os.set_inheritable(numbers[0], False)
-    run(sock, spawn_worker if numbers[1] else fork_worker(sock, child.main))
+    run(sock, spawn_worker if numbers[1] else Forker(sock, child.main, spare=True))
     os._exit(0)  # nothing of the user's was imported: there is nothing to clean up
