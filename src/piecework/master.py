@@ -229,7 +229,7 @@ class Master:
         """Up to `size` inputs that are to be run; what is known between them settles at once."""
         indexes: Sequence[int] = range(0)
         payloads: list[Any] = []
-        while len(payloads) < size and (room := self.window - self.state.drawn + self._read) > 0:
+        while len(payloads) < size and (room := self._recall_room()) > 0:
             known = source.recalled()
             if known is not None:
                 self._recall(known)
@@ -243,6 +243,11 @@ class Master:
         else:
             self._starved = not payloads
         return indexes, payloads
+
+    def _recall_room(self) -> int:
+        if self.unread.nbytes > UNREAD_BYTES:
+            return 0
+        return self.window - self.state.drawn + self._read
 
     def _recall(self, known: Known) -> None:
         piece = self.state.recall(known.piece, quarantined=known.quarantined)

@@ -121,7 +121,7 @@ def _path(fn: Any, journal: Any, name: str | None) -> Path | None:
             path = b""
         if not isinstance(path, str) or not path or path.endswith("/"):
             raise UsageError(f"journal is {journal!r}. Give True, or the path of its file.")
-        return Path(path)
+        return Path(os.path.abspath(path))  # the run may go elsewhere
     if name is None:
         name = directory.fresh_name(version.name_of(fn).rpartition(":")[2])
     directory.check_name(name)

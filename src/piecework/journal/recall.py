@@ -14,9 +14,11 @@ It runs where inputs are drawn, in no control loop: it reads the disk and may ru
 from __future__ import annotations
 
 import pickle
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 
 from piecework.bases import NamedTuple
+from piecework.batching import size_of
 from piecework.delivery import Piece
 from piecework.errors import JournalChanged, JournalError
 from piecework.journal.identity import all_atomic, digests, same
@@ -215,7 +217,14 @@ class Recall:
     def _claimed(self, start: int, ids: bytes) -> list[_Record]:
         """What is recorded of these, wherever; those from `start` on are not claimed yet."""
         if self._table is None:
-            self._table = KnownTable(self._unclaimed(start))
+            try:
+                self._table = KnownTable(self._unclaimed(start))
+            except sqlite3.Error as error:
+                raise JournalError(
+                    f"the inputs come in another order, and the table to find them by cannot be "
+                    f"made: {error}. Give them in the same order, or set TMPDIR to where there is "
+                    "room."
+                ) from error
         return [_Record(position, 1, at, kind) for position, at, kind in self._table.claim(ids)]
 
     # -- segments -----------------------------------------------------------------------------
@@ -258,12 +267,14 @@ class Recall:
                 self._check_readable(piece)
                 start = piece.places[0] - record.place
                 piece.inputs = inputs[start : start + len(piece)]
+                piece.nbytes = size_of(piece.values) + size_of(piece.inputs)
                 yield Known(piece)
         else:
             places = [record.place for record in group]
             for piece in self._reader.stretches.scattered(places):
                 self._check_readable(piece)
                 piece.inputs, inputs = inputs[: len(piece)], inputs[len(piece) :]
+                piece.nbytes = size_of(piece.values) + size_of(piece.inputs)
                 yield Known(piece)
 
     def _check_readable(self, piece: Piece) -> None:

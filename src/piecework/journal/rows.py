@@ -130,13 +130,18 @@ def _compresses(data: bytes) -> bool:
     return len(zlib.compress(data[middle : middle + _SAMPLE], 1)) < 0.9 * _SAMPLE
 
 
-def unpacked(column: bytes, count: int) -> list[Any]:
-    """Its values, `count` in all. A journal is a file of its user's own: it is unpickled."""
-    return list(chain.from_iterable(_lists(column, count)))
+def opened(column: bytes) -> bytes:
+    """The pickles of a column."""
+    return zlib.decompress(column[1:]) if column[:1] == b"\1" else column[1:]
 
 
-def _lists(column: bytes, count: int) -> Iterable[Sequence[Any]]:
-    file = io.BytesIO(zlib.decompress(column[1:]) if column[:1] == b"\1" else column[1:])
+def unpacked(pickles: bytes, count: int) -> list[Any]:
+    """Their values, `count` in all. A journal is a file of its user's own: it is unpickled."""
+    return list(chain.from_iterable(_lists(pickles, count)))
+
+
+def _lists(pickles: bytes, count: int) -> Iterable[Sequence[Any]]:
+    file = io.BytesIO(pickles)
     while count > 0:
         values = pickle.load(file)
         count -= len(values)
@@ -144,7 +149,7 @@ def _lists(column: bytes, count: int) -> Iterable[Sequence[Any]]:
 
 
 def marks_of(column: bytes, count: int) -> Iterable[Mark]:
-    file = io.BytesIO(zlib.decompress(column[1:]) if column[:1] == b"\1" else column[1:])
+    file = io.BytesIO(opened(column))
     while count > 0:
         mark = Mark(*pickle.load(file))
         count -= mark.count

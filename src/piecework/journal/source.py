@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 _AT_ONCE = 4096
+_AT_FIRST = 8  # nobody knows yet how large the values are
+_GROWTH = 4
+_AT_ONCE_BYTES = 16 << 20
+_AHEAD_BYTES = 32 << 20
 _IDLE_SECONDS = 60.0
 
 
@@ -50,6 +54,8 @@ class Recalling:
         self._held: deque[Segment] = deque()  # nobody knows yet if these inputs are the right ones
         self._have = 0
         self._wanted = 0
+        self._bytes = 0  # of the values that are known and not taken
+        self._pace = _AT_FIRST
         self._over = False
         self._closed = False
         self._changed = threading.Condition()
@@ -79,6 +85,9 @@ class Recalling:
                 known = self._segments.popleft()
                 assert type(known) is Known
                 self._have -= len(known.piece)
+                if self._bytes > _AHEAD_BYTES >= self._bytes - known.piece.nbytes:
+                    self._changed.notify()
+                self._bytes -= known.piece.nbytes
                 return known
             return None
 
@@ -108,7 +117,7 @@ class Recalling:
             rest += [item for segment in self._held for item in _inputs_of(segment)]
             self._segments.clear()
             self._held.clear()
-            self._have = 0
+            self._have = self._bytes = 0
             self._changed.notify()
         rest += self._inner.close()
         if self._thread is None:
@@ -144,7 +153,9 @@ class Recalling:
     @property
     def wanting(self) -> bool:
         """Whether `step` has something to do."""
-        return not self._over and (self._have < self._wanted or bool(self._held))
+        if self._over or self._bytes > _AHEAD_BYTES:
+            return False
+        return self._have < self._wanted or bool(self._held)
 
     def step(self) -> bool:
         """Draw some of what is wanted; False where nothing is."""
@@ -157,7 +168,7 @@ class Recalling:
     def _draw(self) -> bool:
         """Take from the inner source and look what is known of it; False where it had nothing."""
         wanted = _AT_ONCE if self._held else self._wanted - self._have
-        items = self._inner.take(min(max(1, wanted), _AT_ONCE))
+        items = self._inner.take(min(max(1, wanted), self._pace))
         ended = self._inner.ended
         if not items and not ended:
             return False
@@ -187,7 +198,12 @@ class Recalling:
         if ended:
             self.error = self._inner.error
         self._held.extend(segments)
-        self._have += sum(len(_inputs_of(segment)) for segment in segments)
+        count = sum(len(_inputs_of(segment)) for segment in segments)
+        nbytes = sum(segment.piece.nbytes for segment in segments if type(segment) is Known)
+        self._have += count
+        self._bytes += nbytes
+        most = min(_AT_ONCE, count * _AT_ONCE_BYTES // nbytes if nbytes else _AT_ONCE)
+        self._pace = max(1, min(self._pace * _GROWTH, most))
         recall = self._recall
         if recall is None or not recall.undecided:
             self._segments.extend(self._held)

@@ -21,6 +21,7 @@ from piecework.journal.rows import (
     Unreadable,
     index_of,
     marks_of,
+    opened,
     session_of,
     unpacked,
 )
@@ -29,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_KEPT_BYTES = 4 << 20  # of rows, as they lie on disk
+_KEPT_BYTES = 4 << 20  # of rows, as they are pickled
 _UNKEPT = "the value could not be kept in the journal"
 
 
@@ -136,10 +137,11 @@ class Stretches:
 
     def _read_row(self, row: int, number: int) -> tuple[_Row, int]:
         vals, marks = self._one("SELECT vals, marks FROM pieces WHERE place = ?", row)
-        values = [Unreadable(_UNKEPT)] * number if vals is None else _values(vals, number)
+        pickles = b"" if vals is None else opened(vals)
+        values = [Unreadable(_UNKEPT)] * number if vals is None else _values(pickles, number)
         found = list(marks_of(marks, number))
         starts = [0, *accumulate(mark.count for mark in found)][:-1]
-        return _Row(row, number, values, found, starts), len(vals or b"") + len(marks)
+        return _Row(row, number, values, found, starts), len(pickles) + len(marks)
 
     def inputs(self, at: int, count: int) -> Sequence[Any]:
         """The inputs of a stretch that was handed out; NOT_KEPT for those that were not kept."""
@@ -152,7 +154,10 @@ class Stretches:
 
     def _read_inputs(self, row: int, count: int) -> tuple[list[Any] | None, int]:
         (inputs,) = self._one("SELECT inputs FROM draws WHERE place = ?", row)
-        return (None, 0) if inputs is None else (_values(inputs, count), len(inputs))
+        if inputs is None:
+            return None, 0
+        pickles = opened(inputs)
+        return _values(pickles, count), len(pickles)
 
     def draws(self, at: int, count: int) -> list[tuple[int, int, int, int]]:
         """The draws that a stretch lies in: (row, its count, from, to inside of it)."""
@@ -195,9 +200,9 @@ def _seconds_at(mark: Mark, position: int) -> float:
     return 0.0
 
 
-def _values(column: bytes, count: int) -> list[Any]:
+def _values(pickles: bytes, count: int) -> list[Any]:
     try:
-        return unpacked(column, count)
+        return unpacked(pickles, count)
     except Exception as error:  # a class that is not there any more, or is in another __main__
         what = f"cannot be made here: {type(error).__name__}: {error}"
         return [Unreadable(what)] * count
