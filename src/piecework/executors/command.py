@@ -28,6 +28,7 @@ from piecework.executors.command_ends import Ends
 from piecework.executors.command_fan import Fan
 from piecework.executors.command_guard import Guarded
 from piecework.executors.command_start import Starter
+from piecework.executors.command_stream import pipe_bytes
 from piecework.executors.command_verdict import Verdicts, hit_with_us, result_of
 from piecework.executors.command_watcher import Told
 from piecework.executors.command_work import NEVER_STARTED, Call, Work
@@ -181,7 +182,9 @@ class CommandExecutor:
             from piecework.options import memory_from
 
             memory = memory_from(max_memory)
-        return Call(fn, program, env, task_timeout, token, memory)
+        call = Call(fn, program, env, task_timeout, token, memory)
+        call.pipe_bytes = pipe_bytes(self.slots)
+        return call
 
     def room(self) -> int:
         return max(0, 2 * self.slots - len(self._works))

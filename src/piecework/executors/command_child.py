@@ -148,10 +148,14 @@ class Child:
     # -- its output ---------------------------------------------------------------------------
 
     def listen(
-        self, fd: int, sink: Capture | Tail, pass_on: Callable[[bytes], object] | None
+        self,
+        number: int,
+        fd: int,
+        sink: Capture | Tail,
+        pass_on: Callable[[bytes], object] | None,
     ) -> None:
-        """Take what comes out of this pipe."""
-        self.streams.append(Stream(self, fd, sink, pass_on))
+        """Take what comes out of this pipe, its stream 1 or 2."""
+        self.streams.append(Stream(self, number, fd, sink, pass_on))
 
     def fail(self, trouble: str) -> None:
         """What it prints cannot be taken any more."""

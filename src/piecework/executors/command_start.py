@@ -109,7 +109,7 @@ class Starter:
             pass_on = None
             if self._pass_on is not None:
                 pass_on = partial(self._pass_on, child.index, number)
-            child.listen(fd, child.out if number == 1 else child.err, pass_on)
+            child.listen(number, fd, child.out if number == 1 else child.err, pass_on)
 
     def close(self) -> None:
         if self._null >= 0:

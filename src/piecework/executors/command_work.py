@@ -20,7 +20,17 @@ NEVER_STARTED = Failure(
 class Call:
     """A command, ready to be run: its program found, its environment made."""
 
-    __slots__ = ("command", "env", "memory", "number", "program", "time_limit", "token", "works")
+    __slots__ = (
+        "command",
+        "env",
+        "memory",
+        "pipe_bytes",
+        "prints_much",
+        "program",
+        "time_limit",
+        "token",
+        "works",
+    )
 
     def __init__(
         self,
@@ -37,6 +47,8 @@ class Call:
         self.time_limit = time_limit
         self.memory = memory  # bytes
         self.token = token  # its commands have it in their environment
+        self.pipe_bytes = 0  # of a pipe for one that prints much
+        self.prints_much: set[int] = set()  # streams, 1 or 2, on which one of them did
         self.works: set[Work] = set()
 
 
