@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -274,7 +275,7 @@ def test_timers_are_gone_at_the_end() -> None:
 
 def test_an_audit_that_does_not_close_is_told_as_the_runs_error() -> None:
     table = Table(range(1))
-    table.state.failures.indexes.append(5)
+    table.state.failures.indexes = array("Q", [5])
     table.work_all()
     assert table.state.stopped == "broken"
     assert "audit does not close" in str(table.state.error)
