@@ -6,6 +6,7 @@ with another: both lease from the same queue, and the master knows of neither.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from piecework.errors import UsageError
@@ -100,6 +101,16 @@ class Crew:
         for worker in self._workers:
             worker.finish()
             worker.executor.cancel(worker.call, kill=kill)
+
+    def hear(self) -> None:
+        """Return when all that tasks have printed until now is written."""
+        for worker in self._workers:
+            hear = getattr(worker.executor, "hear", None)
+            if hear is not None:
+                hear()
+        console = sys.modules.get("piecework.console")
+        if console is not None:
+            console.CONSOLE.flush()
 
     def free(self, *, wait: bool = False) -> None:
         """Shut down what the run started."""

@@ -177,13 +177,19 @@ class Run(Generic[R]):
         master = self._master
         if master.unread:
             return True
-        self._reporter.settle()
+        self._settle()
         error = master.state.error
         if error is not None and not self._told:
             self._told = True
             self._say_how_to_go_on(error)
             raise error
         return False
+
+    def _settle(self) -> None:
+        """Whoever waited goes on: first, all that the tasks have printed and all that is shown."""
+        if self._master.finished:
+            self._crew.hear()
+        self._reporter.settle()
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         """Turn the loop, or run tasks where they run in the caller, until `ready()`."""
@@ -216,7 +222,7 @@ class Run(Generic[R]):
         """Wait for the end and return the account; raises nothing, and values are dropped."""
         self._drop()
         self._wait(lambda: self._master.finished)
-        self._reporter.settle()
+        self._settle()
         return self.summary
 
     def _drop(self) -> None:
@@ -245,6 +251,7 @@ class Run(Generic[R]):
     async def _finish(self) -> Summary:
         self._drop()
         await self._changed(lambda: self._master.finished)
+        self._settle()
         return self.summary
 
     async def _changed(self, ready: Callable[[], bool]) -> None:
@@ -322,7 +329,7 @@ class Run(Generic[R]):
             self._drop()
             self._stop(reason, kill=True)
             self._wait(lambda: self._master.finished)
-        self._reporter.settle()
+        self._settle()
         self._crew.free(wait=True)
 
     def __enter__(self) -> Run[R]:

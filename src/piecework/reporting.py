@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -60,11 +59,7 @@ class Reporter:
             self._loop.after(self.settle)
 
     def settle(self) -> None:
-        """Whoever waited for the end goes on now: what tasks have printed is out, and what
-        `progress=True` shows is complete."""
-        console = sys.modules.get("piecework.console")
-        if console is not None and self._master.finished:
-            console.CONSOLE.flush()
+        """Whoever waited for the end goes on now: what `progress=True` shows is complete."""
         if self._watcher is not None and self._master.finished:
             self._watcher.end(self.progress(), self.summary())
 

@@ -119,6 +119,10 @@ class CoroutineExecutor(Executor):
     def slots(self) -> int:
         return self._on.slots
 
+    def hear(self) -> None:
+        """Read what worker processes have printed until now."""
+        self._on.hear()
+
     @property
     def busy(self) -> int:
         """Coroutines that have begun and not ended."""

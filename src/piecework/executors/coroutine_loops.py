@@ -118,6 +118,9 @@ class OneLoop:
                 self._loop = self._loop or Loop("piecework-coroutines")
         return self._loop
 
+    def hear(self) -> None:
+        """What is printed in this process has passed already."""
+
     @property
     def busy(self) -> int:
         return min(self.slots, self._open_tasks)
@@ -196,6 +199,7 @@ class LoopPerProcess:
         self.loop = self._executor.loop
         self._batch_size = 1  # of the newest batch
         self.cancel = self._executor.cancel
+        self.hear = self._executor.hear
         self.shutdown = self._executor.shutdown
         self.terminate_workers = self._executor.terminate_workers
         self.kill_workers = self._executor.kill_workers

@@ -79,11 +79,11 @@ class Engine:
         launcher = Launcher(
             self.loop, method, initializer, initargs, self._on_process, boot, booted, each
         )
-        self._hearing = Hearing(self.loop, one_slot=threads == 1 and not coroutines)
+        self.hearing = Hearing(self.loop, one_slot=threads == 1 and not coroutines)
         self.roster = Roster(
             self.loop,
             launcher,
-            self._hearing,
+            self.hearing,
             self._on_line,
             max_workers=workers,
             threads=threads,
@@ -108,7 +108,7 @@ class Engine:
     def submit_batch(self, work: BatchWork) -> None:
         self._watch.expect(work)
         if work.call.label is not None:
-            self._hearing.tag()
+            self.hearing.tag()
         stretch = Stretch(work, 0, len(work.batch))
         if self.broken is not None:
             self._fail(stretch, self.broken)
@@ -290,7 +290,7 @@ class Engine:
             if frame.kind == channel.RESULTS:
                 self._deaths.result_came()
                 outcome = decode(frame)
-                self._hearing.results_came(line, outcome)
+                self.hearing.results_came(line, outcome)
                 deliver(line, outcome, self.loop)
             elif frame.kind == channel.SKIPPED:
                 self._again(line.cut(frame.first, frame.first + frame.count))
@@ -366,7 +366,7 @@ class Engine:
         for line in worker.lines:
             self._drain(line)
         self.roster.workers.pop(worker.number, None)
-        printed = self._hearing.died(worker)
+        printed = self.hearing.died(worker)
         estate = self._deaths.settle(worker, stopping=self.stopping)
         for stretch, failure in estate.failed:
             output = printed.get((stretch.work, stretch.start), "")
@@ -470,7 +470,7 @@ class Engine:
                 self.roster.stop(worker)
         if not self.roster.workers:
             self.closed = True
-            self._hearing.close()
+            self.hearing.close()
             self.roster.close()
             self.loop.close()
 
@@ -478,13 +478,13 @@ class Engine:
         """Return when no work and no process is left; several threads may wait."""
         self.loop.drive(lambda: self.closed)
         self.loop.join()
-        self._hearing.written()
+        self.hearing.written()
 
     def _forked(self) -> None:
         """In a forked child: nothing here is ours."""
         self.closed = True
         self.roster.forked()
-        self._hearing.forked()
+        self.hearing.forked()
 
 
 def _fail_future(future: TaskFuture, failure: Failure) -> None:

@@ -63,6 +63,12 @@ class Hearing:
         printed.read()
         self._hand_on(printed)
 
+    def hear(self) -> None:
+        """Read what is there."""
+        for printed in [*self._open, *self._left_over]:
+            printed.read()
+            self._hand_on(printed)
+
     def results_came(self, line: Line, outcome: Outcome) -> None:
         """Before a result is handed on: what its task has printed."""
         printed = line.worker.printed

@@ -73,6 +73,7 @@ class ProcessExecutor(Executor):
         self.room = self._processes.room
         self.submit_batch = self._processes.submit_batch
         self.cancel = self._processes.cancel
+        self.hear = self._processes.hear
 
     # -- the standard contract -----------------------------------------------------------------
 

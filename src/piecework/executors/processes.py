@@ -161,6 +161,13 @@ class Processes:
             if not self.engine.closed:
                 self.engine.cancel_call(call, kill=kill)
 
+    def hear(self) -> None:
+        """Read what the workers have printed until now: what is written past Python comes without
+        a word, and would be read a moment later."""
+        with self.engine.loop.entered():
+            if not self.engine.closed:
+                self.engine.hearing.hear()
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         engine = self.engine
         with engine.loop.entered():
