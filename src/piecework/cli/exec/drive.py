@@ -111,7 +111,7 @@ class _Exec:
                 begin,
                 show.write,
                 out,
-                display(options["progress"], out),
+                display(_progress(options), out),
                 self._closing,
                 ordered=bool(options["keep_order"]),
                 grace=options["grace"],
@@ -216,6 +216,12 @@ def _relieve(executor: CommandExecutor, pace: Pace | None) -> None:
 def _halt(rule: str | None) -> int | str | None:
     """As `piecework.map` takes it."""
     return int(rule) if rule is not None and rule.isdecimal() else rule
+
+
+def _progress(options: dict[str, Any]) -> str:
+    """No bar where commands write to the terminal by themselves: they would write through it."""
+    free = options["grouping"] == "none" and options["progress"] in ("auto", "bar")
+    return "plain" if free else str(options["progress"])
 
 
 def _resume(how: str | None) -> bool | str:

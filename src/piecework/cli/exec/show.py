@@ -79,7 +79,7 @@ class Show:
             self._out.write_parts(tagged(ended.out.chunks(), tag))
         if ended.err.size:
             self._out.flush()  # in this order on a terminal that shows both
-            to_stderr(tagged(ended.err.chunks(), tag))
+            to_stderr(tagged(ended.err.chunks(), tag), ended=ended.err.tail(1) == b"\n")
 
     def _tag_of(self, given: Any, index: int, slot: int) -> bytes:
         if self._tag is None:
@@ -225,11 +225,14 @@ def tagged(chunks: Iterable[bytes], tag: bytes) -> Iterator[bytes]:
         begins = ends
 
 
-def to_stderr(parts: Iterable[bytes]) -> None:
-    """As it is, above any bar; that nobody listens is no reason to stop."""
+def to_stderr(parts: Iterable[bytes], *, ended: bool = True) -> None:
+    """As it is, above any bar; that nobody listens is no reason to stop.
+
+    Not `ended`: its last line has no end, and a bar waits for it.
+    """
     if sys.stderr is None:  # closed from the beginning: descriptor 2 is something else by now
         return
-    with STDERR.passing():
+    with STDERR.passing(ended=ended):
         for part in parts:
             rest = memoryview(part)
             while rest:
