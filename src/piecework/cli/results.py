@@ -90,6 +90,8 @@ def _of_map(result: Result) -> Result:
     """A result of `map`, whose value is JSON already; null for what the journal does not have."""
     from piecework.journal.rows import NOT_KEPT
 
+    if type(result.value) is bytes and result.input is not NOT_KEPT:
+        return result
     value = result.value if isinstance(result.value, bytes) else b"null"
     return _with(result, None if result.input is NOT_KEPT else result.input, value)
 
