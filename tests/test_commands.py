@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import select
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,6 +192,27 @@ def test_a_program_that_prints_for_ever_without_a_newline_is_ended() -> None:
     run = piecework.map(command(script, shell=True, append=False, output_max=20_000_000), [1])
     (result,) = results(run)
     assert "printed more than 20,000,000 bytes" in result.failure.message
+
+
+def test_an_output_that_cannot_be_kept_costs_its_task() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))  # as a full disk would
+    try:
+        run = piecework.map(command("head -c {} /dev/zero"), [20_000_000, 100], workers=1)
+        (large, small) = results(run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "its output could not be kept" in large.failure.message
+    assert small.value.out.size == 100
+
+
+def test_where_exit_codes_go_elsewhere_the_failure_says_so() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        (result,) = results(piecework.map(command("true"), [1]))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert "SIGCHLD is ignored" in result.failure.message
 
 
 def test_a_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
