@@ -29,7 +29,7 @@ def command(run: str, now: bool, as_json: bool) -> int:
       piecework cancel area-20261123-165400-ab12 --now
     """
     from piecework.cli import values
-    from piecework.cli.keeping import called
+    from piecework.cli.keeping import called, word
     from piecework.cli.stored import find
     from piecework.cli.text import say
     from piecework.errors import UsageError
@@ -43,10 +43,10 @@ def command(run: str, now: bool, as_json: bool) -> int:
     if as_json:
         click.echo(values.encode({"name": name, "state": state, "pid": holder.pid}))
     elif state == "ended":
-        say(f"{name} has ended. {_stands(path)}\nGo on with it: piecework resume {name}")
+        say(f"{name} has ended. {_stands(path)}\nGo on with it: piecework resume {word(path)}")
     elif state == _HEARD:
         say(f"{name} takes nothing new and finishes what it has in hand (process {holder.pid}).\n"
-            f"End that too: piecework cancel {name} --now")  # fmt: skip
+            f"End that too: piecework cancel {word(path)} --now")  # fmt: skip
     else:
         say(f"{name} has not heard for {_UNHEARD_SECONDS:.0f} s; it will when it can "
             f"(process {holder.pid}). Is it stopped? Then: kill {holder.pid}")  # fmt: skip

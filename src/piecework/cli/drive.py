@@ -156,11 +156,9 @@ def _put_off(run: Run[Any], result: Result) -> bool:
 def _say_how_to_go_on(run: Run[Any], as_json: bool) -> None:
     """Where the run has a journal: nothing that is done is done again."""
     if run.journal is not None:
-        import shlex  # with re and enum: not for a run that needs no going on
+        from piecework.cli.keeping import word
 
-        from piecework.cli.keeping import called
-
-        command = f"piecework resume {shlex.quote(called(run.journal.path))}"
+        command = f"piecework resume {word(run.journal.path)}"
         if as_json:
             from piecework.cli import values
 

@@ -84,10 +84,13 @@ def _once_more(run: str, null: bool) -> Lines:
                 return Lines(file, null)
         elif begin := file.read(1 << 16):
             return Lines(file, null, begin)
+    import shlex
+
+    name = shlex.quote(run)
     raise UsageError(
         f"the run {run} read its inputs from standard input. Give them once more: "
-        f"... | piecework resume {run}\n"
-        f"What failed is tried again without them: piecework retry {run}"
+        f"... | piecework resume {name}\n"
+        f"What failed is tried again without them: piecework retry {name}"
     )
 
 

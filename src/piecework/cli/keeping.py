@@ -136,6 +136,13 @@ def called(path: Path) -> str:
     return directory.name_of(path) if path.parent == directory.default_directory() else str(path)
 
 
+def word(path: Path) -> str:
+    """The same as a word of a command line for people to copy."""
+    import shlex
+
+    return shlex.quote(called(path))
+
+
 def same_words(words: Iterable[str]) -> list[str]:
     """A command line without what may differ between two starts of one run."""
     return [word for word in words if word != "--resume" and not word.startswith("--resume=")]
@@ -168,7 +175,7 @@ def _taken(path: Path, *, by_name: bool) -> str:
     other = "another --name" if by_name else "another --journal"
     return (
         f"there is a run {called(path)} already. Go on with it: --resume. "
-        f"Begin anew: give {other}, or first piecework rm {called(path)}"
+        f"Begin anew: give {other}, or first piecework rm {word(path)}"
     )
 
 

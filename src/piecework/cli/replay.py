@@ -60,7 +60,7 @@ def command(run: str, index: int, pdb: bool, as_json: bool) -> int:
 
 
 def _result(reader: Any, index: int) -> Result:
-    from piecework.cli.keeping import called
+    from piecework.cli.keeping import called, word
     from piecework.errors import UsageError
     from piecework.journal.rows import NOT_KEPT, Unreadable
 
@@ -69,7 +69,7 @@ def _result(reader: Any, index: int) -> Result:
     if result is None:
         raise UsageError(
             f"the run {name} has recorded nothing of input {index}. "
-            f"What it has: piecework results {name}"
+            f"What it has: piecework results {word(reader.path)}"
         )
     if result.input is NOT_KEPT:
         raise UsageError(

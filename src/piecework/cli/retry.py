@@ -36,7 +36,7 @@ def command(
       piecework retry last
       piecework retry last --match 'Timeout|ConnectionError' -j 2
     """
-    from piecework.cli.keeping import Again, called
+    from piecework.cli.keeping import Again, called, word
     from piecework.cli.stored import carry_out_again, find
     from piecework.cli.text import say
     from piecework.journal.again import Failed
@@ -47,7 +47,7 @@ def command(
     if inputs.unkept:
         say(
             f"piecework: {counted(inputs.unkept, 'input')} too large to be kept in the journal "
-            f"cannot be tried from there. Use: piecework resume {called(path)} --failed"
+            f"cannot be tried from there. Use: piecework resume {word(path)} --failed"
         )
     if not len(inputs):
         say(f"{called(path)}: nothing to try again: "

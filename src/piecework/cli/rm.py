@@ -22,7 +22,7 @@ def command(runs: tuple[str, ...], all_done: bool, as_json: bool) -> int:
       piecework rm --all-done
     """
     from piecework.cli import values
-    from piecework.cli.keeping import called
+    from piecework.cli.keeping import called, word
     from piecework.cli.stored import find
     from piecework.cli.text import say
     from piecework.errors import UsageError
@@ -36,7 +36,9 @@ def command(runs: tuple[str, ...], all_done: bool, as_json: bool) -> int:
     for path in paths:
         if directory.holder(path) is not None:
             name = called(path)
-            raise UsageError(f"the run {name} is under way. End it first: piecework cancel {name}")
+            raise UsageError(
+                f"the run {name} is under way. End it first: piecework cancel {word(path)}"
+            )
     if all_done:
         paths |= dict.fromkeys(_all_done())
     for path in paths:

@@ -197,6 +197,7 @@ class Account:
     def _way_on(self) -> Iterator[str]:
         from pathlib import Path
 
+        from piecework.cli.keeping import word
         from piecework.cli.stored import python_way
 
         if self.state in ("running", "done"):
@@ -204,9 +205,9 @@ class Account:
         if self.stored is None:
             yield f"go on: {python_way(Path(self.path))}"
         elif self.left != 0:
-            yield f"go on: piecework resume {self.name}"
+            yield f"go on: piecework resume {word(Path(self.path))}"
         else:
-            yield f"try what failed again: piecework retry {self.name}"
+            yield f"try what failed again: piecework retry {word(Path(self.path))}"
 
 
 def _seconds(session: Session) -> float:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from piecework.cli.keeping import Again, Stored, called
+from piecework.cli.keeping import Again, Stored, called, word
 from piecework.errors import JournalChanged, UsageError
 from piecework.journal import directory
 
@@ -92,7 +92,7 @@ def _command_of(reader: Reader) -> Stored:
     if holder is not None:
         raise UsageError(
             f"the run {name} is under way in process {holder.pid}. "
-            f"Wait for its end, or end it: piecework cancel {name}"
+            f"Wait for its end, or end it: piecework cancel {word(reader.path)}"
         )
     sessions = reader.sessions()
     stored = Stored.of(sessions)
@@ -101,7 +101,7 @@ def _command_of(reader: Reader) -> Stored:
     if not sessions:
         raise UsageError(
             f"the run {name} was made and never began. Give its command again, with "
-            f"--name {name} --resume, or remove it: piecework rm {name}"
+            f"--name {word(reader.path)} --resume, or remove it: piecework rm {word(reader.path)}"
         )
     raise UsageError(
         f"the run {name} was begun from Python ({' '.join(sessions[0].argv)}). "
