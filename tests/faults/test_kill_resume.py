@@ -54,12 +54,12 @@ class Program:
         """Whether it was killed; False where it had ended before."""
         process = self.start(order)
         try:
-            process.communicate(timeout=chance.uniform(0.05, longest))
+            _, errors = process.communicate(timeout=chance.uniform(0.05, longest))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
             return True
-        assert process.returncode == 0
+        assert process.returncode == 0, errors
         return False
 
     def finish(self, order: int = 0) -> str:

@@ -34,7 +34,8 @@ def test_a_lock_is_held_by_one_and_freed_by_a_kill(tmp_path: Path) -> None:
         "import sys, time\n"
         "from pathlib import Path\n"
         "from piecework.journal.directory import Lock\n"
-        "lock = Lock(Path(sys.argv[1])); lock.claim(); lock.note(12); print('held', flush=True)\n"
+        "lock = Lock(Path(sys.argv[1])); lock.claim(); lock.note(3, 12)\n"
+        "print('held', flush=True)\n"
         "time.sleep(600)"
     )
     command = [sys.executable, "-c", code, str(path)]
@@ -49,7 +50,10 @@ def test_a_lock_is_held_by_one_and_freed_by_a_kill(tmp_path: Path) -> None:
         other.kill()
     assert directory.holder(path) is None
     lock = directory.Lock(path)
-    assert lock.claim() == 12
+    assert lock.claim() == (3, 12)
+    assert lock.claim() == (3, 12)  # until it is replaced
+    lock.note(4, 0)
+    assert lock.claim() == (4, 0)
     lock.free()
     assert not os.listdir(tmp_path)
 

@@ -348,6 +348,11 @@ def test_a_changed_function_is_refused_and_named(counted: Counted) -> None:
         piecework.map(abs, range(3), on="threads", name="x", resume=True)
     summary = piecework.map(other, range(3), on="threads", name="x", resume="anyway").wait()
     assert summary.recalled == 3
+    # It is the journal of that function now.
+    summary = piecework.map(other, range(3), on="threads", name="x", resume=True).wait()
+    assert summary.recalled == 3
+    with pytest.raises(JournalChanged, match="has changed since"):
+        piecework.map(counted, range(3), on="threads", name="x", resume=True)
 
 
 def test_a_name_that_is_taken_is_refused_with_the_two_ways_out() -> None:

@@ -28,8 +28,9 @@ KEPT_DAYS = 14
 KEPT_RUNS = 500
 _PRUNED_AT_ONCE = 50
 _NAME_MAX = 200
-_HEAD = 128  # of a lock file: who; after it, as twenty digits, how many tasks were handed out
-_DIGITS = 20
+_HEAD = 128  # of a lock file: who; after it the session and how many tasks it has handed out
+_NOTE = b"%08d %020d\n"
+_NOTE_BYTES = 30
 _BUSY_TRIES = 20
 _PARTS = ("", "-wal", "-shm", ".lock", ".cancel")
 
@@ -148,19 +149,19 @@ class Lock:
             os.close(fd)
         raise _locked_by(journal)
 
-    def claim(self) -> int | None:
-        """Say who we are; returns how many tasks a session that was killed had handed out."""
-        before = _handed_out(os.pread(self._fd, _HEAD + _DIGITS, 0))
+    def claim(self) -> tuple[int, int] | None:
+        """Say who we are; returns which session noted last, and how many tasks it handed out."""
+        before = _noted(os.pread(self._fd, _NOTE_BYTES, _HEAD))
         head = f"{os.getpid()}\n{host()}\n{time.time():.3f}\n".encode()[:_HEAD]
         try:
-            os.pwrite(self._fd, head.ljust(_HEAD) + b"%020d\n" % 0, 0)
+            os.pwrite(self._fd, head.ljust(_HEAD), 0)  # the note stays until it is replaced
         except OSError as error:
             raise cannot_write(self.path, error) from None
         return before
 
-    def note(self, handed_out: int) -> None:
-        """So many tasks may have begun."""
-        os.pwrite(self._fd, b"%020d" % handed_out, _HEAD)
+    def note(self, session: int, handed_out: int) -> None:
+        """So many tasks may have begun in this session."""
+        os.pwrite(self._fd, _NOTE % (session, handed_out), _HEAD)
 
     def free(self) -> None:
         if self._fd >= 0:
@@ -223,9 +224,12 @@ def _locked_by(journal: Path) -> JournalLocked:
     )
 
 
-def _handed_out(content: bytes) -> int | None:
-    digits = content[_HEAD : _HEAD + _DIGITS]
-    return int(digits) if len(digits) == _DIGITS and digits.isdigit() else None
+def _noted(note: bytes) -> tuple[int, int] | None:
+    try:
+        session, handed_out = map(int, note.split())
+    except ValueError:  # nothing yet, or torn when the machine went down
+        return None
+    return session, handed_out
 
 
 def host() -> str:

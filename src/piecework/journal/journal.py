@@ -110,7 +110,7 @@ class Journal:
                 self._places[indexes.start + position] = at
                 self.written.keep_place(indexes.start + position, at)
         self._handed_out += count
-        self._lock.note(self._handed_out)
+        self._lock.note(self._session, self._handed_out)
         if known is not None and known.in_place:
             return  # its place says what was handed out there
         if known is None or known.ids is None:

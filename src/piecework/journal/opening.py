@@ -81,8 +81,8 @@ def _opened(
         if path.parent == directory.default_directory():
             prune(path.parent)
         make(path, about)
-    killed_with = lock.claim()
-    begun = begin(path, about, killed_with)
+    anyway = words is not None and "anyway" in words
+    begun = begin(path, about, lock.claim(), renew=anyway)
     recall = None
     if is_there and words is not None:
         recall = Recall(

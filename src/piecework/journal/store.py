@@ -35,6 +35,11 @@ class About(NamedTuple):
     keyed: bool
     inputs: int | None
 
+    @property
+    def described(self) -> str:
+        """The function as text."""
+        return json.dumps({"name": self.function, "parts": self.parts})
+
 
 def make(path: Path, about: About) -> None:
     """A new journal, whole from its first moment: it is made beside its name, then renamed."""
@@ -62,7 +67,7 @@ def _fill(new: Path, about: About) -> None:
         db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
         values = {
             "created": time.time(),
-            "function": json.dumps({"name": about.function, "parts": about.parts}),
+            "function": about.described,
             "keyed": int(about.keyed),
             "python": sys.version.split()[0],
         }
@@ -126,10 +131,11 @@ class Begun(NamedTuple):
     again: int  # tasks that were in flight when earlier sessions were killed
 
 
-def begin(path: Path, about: About, killed_with: int | None) -> Begun:
+def begin(path: Path, about: About, noted: tuple[int, int] | None, *, renew: bool = False) -> Begun:
     """Open a journal for writing and note that the run starts; may wait for the disk.
 
-    `killed_with` is how many tasks a session without an end had handed out.
+    `noted` is a session and how many tasks it had handed out. With `renew` the journal is of this
+    function from now on, whichever it was of.
     """
     check_file(path)
     db: sqlite3.Connection | None = None
@@ -140,8 +146,10 @@ def begin(path: Path, about: About, killed_with: int | None) -> Begun:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("BEGIN IMMEDIATE")
-        again = _judge_killed(db, killed_with)
+        again = _judge_killed(db, noted)
         session = _insert_session(db, about)
+        if renew:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('function', ?)", (about.described,))
         db.execute("DELETE FROM meta WHERE key = 'complete'")
         db.execute("COMMIT")
         return Begun(db, session, again)
@@ -177,7 +185,7 @@ def refusal(path: Path, error: Exception) -> JournalError:
     return directory.cannot_write(path, error)
 
 
-def _judge_killed(db: sqlite3.Connection, handed_out: int | None) -> int:
+def _judge_killed(db: sqlite3.Connection, noted: tuple[int, int] | None) -> int:
     """Note of the last session, where it just ended, how many tasks it left in flight."""
     row = db.execute("SELECT id, ended, fresh, why FROM sessions ORDER BY id DESC LIMIT 1")
     last = row.fetchone()
@@ -189,7 +197,8 @@ def _judge_killed(db: sqlite3.Connection, handed_out: int | None) -> int:
             "SELECT count(*) FROM failures WHERE place >= ? AND place < ?",
         ):
             settled += db.execute(sql, (low, high)).fetchone()[0]
-        again = max(0, max(handed_out or 0, last[2]) - settled)
+        handed_out = noted[1] if noted is not None and noted[0] == last[0] else 0
+        again = max(0, max(handed_out, last[2]) - settled)
         db.execute("UPDATE sessions SET why = 'killed', again = ? WHERE id = ?", (again, last[0]))
     return int(db.execute("SELECT coalesce(sum(again), 0) FROM sessions").fetchone()[0])
 
