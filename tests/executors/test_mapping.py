@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from piecework.executors.mapping import _Part
 from piecework.executors.process import ProcessExecutor
+from piecework.executors.work import BatchWork
 from piecework.task import Batch, Failure, Report
 from tests.executors import process_tasks as tasks
 from tests.executors.gate import Gate
@@ -154,3 +155,15 @@ def test_several_maps_at_once_keep_to_their_own_results(pair: ProcessExecutor) -
         for results, into in zip(maps, taken, strict=True):
             into.append(next(results))
     assert taken == [list(range(n, n + 500)) for n in range(0, 3000, 500)]
+
+
+def test_a_map_behind_the_work_of_others_waits_in_line_and_does_not_spin() -> None:
+    with Gate() as gate, ProcessExecutor(1) as executor:
+        for _ in range(4):
+            executor.submit(tasks.hold_at, gate.path, 0, 0)
+        gate.arrived(1)
+        assert executor.room() == 0
+        values = executor.map(abs, range(5))
+        assert any(isinstance(stretch.work, BatchWork) for stretch in executor._engine.pending)
+        gate.open()
+        assert list(values) == [0, 1, 2, 3, 4]

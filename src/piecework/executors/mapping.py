@@ -116,7 +116,10 @@ class LazyMap:
 
     def _next_size(self, whole: bool) -> int:
         with self._engine.loop.entered():
-            if self._drawn_out or not (whole or self._engine.room() > 0):
+            if self._drawn_out:
+                return 0
+            # One batch may always wait behind the work of others: its report is what is waited for.
+            if not whole and self._by_batch and self._engine.room() <= 0:
                 return 0
             size = self._sizer.next(self._left)
             if whole:

@@ -142,14 +142,16 @@ class ImapIterator:
         try:
             return self._pop()
         except IndexError:
-            return self._wait_for_more(None)
+            pass  # not in here: what is raised would show this as its context
+        return self._wait_for_more(None)
 
     def next(self, timeout: float | None = None) -> Any:
         """As `next()`; multiprocessing.TimeoutError where nothing comes for `timeout` seconds."""
         try:
             return self._pop()
         except IndexError:
-            return self._wait_for_more(timeout)
+            pass
+        return self._wait_for_more(timeout)
 
     def _wait_for_more(self, timeout: float | None) -> Any:
         self._flow.begun = True
