@@ -131,11 +131,11 @@ def test_a_changed_function_is_said_and_asks(tmp_path: Path) -> None:
     refused = piecework(*words, "a", "b", "--resume")
     assert refused.code == 2
     assert "--resume=anyway" in refused.err
-    went_on = piecework(*words, "a", "b", "--resume=anyway")
-    assert [row["value"] for row in went_on.rows] == ["a", "bb"]
     refused = piecework("resume", "r")
     assert refused.code == 2
     assert "with --anyway" in refused.err
+    went_on = piecework(*words, "a", "b", "--resume=anyway")
+    assert [row["value"] for row in went_on.rows] == ["a", "bb"]
     assert piecework("resume", "r", "--anyway").code == 0
 
 
