@@ -19,12 +19,18 @@ from tests.executors.gate import Gate
 joblib = pytest.importorskip("joblib", "1.4", reason="pip install joblib")
 delayed = joblib.delayed
 
+from piecework import joblib_backend  # noqa: E402  # it imports joblib
+
 
 @pytest.fixture(autouse=True)
 def _registered() -> Iterator[None]:
     piecework.register_joblib()
     with joblib.parallel_config(backend="piecework", n_jobs=2):
         yield
+    # The workers of one test are not for the next one.
+    for waiting in joblib_backend._idle._waiting:
+        waiting.executor.shutdown()
+    joblib_backend._idle._waiting.clear()
 
 
 @pytest.fixture
@@ -99,6 +105,15 @@ def test_workers_wait_for_the_next_call() -> None:
     with pytest.raises(KeyError):
         parallel()(delayed(tasks.fail)(i) for i in range(5))
     assert not first & processes()  # those that ran what was given up are gone
+
+
+def test_workers_that_wait_too_long_end() -> None:
+    with joblib.parallel_config(backend="piecework", n_jobs=2, idle_worker_timeout=0.1):
+        parallel()(delayed(tasks.square)(i) for i in range(3))
+        waiting = joblib_backend._idle._waiting
+        executor = waiting[-1].executor if waiting else None
+    if executor is not None:  # else they have ended already
+        executor._engine.wait_closed()
 
 
 def test_a_collected_generator_does_not_disturb_the_next_call(gate: Gate) -> None:

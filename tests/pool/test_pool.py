@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import multiprocessing
 import multiprocessing.pool
@@ -21,6 +22,15 @@ from tests.pool import tasks
 
 PATIENCE = 60.0
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+def test_every_method_takes_what_the_standard_one_takes() -> None:
+    for name, standard in vars(multiprocessing.pool.Pool).items():
+        if inspect.isfunction(standard) and not name.startswith("_") and name != "Process":
+            expected = list(inspect.signature(standard).parameters)
+            assert list(inspect.signature(getattr(Pool, name)).parameters) == expected, name
+    made = list(inspect.signature(Pool).parameters)
+    assert made[:5] == list(inspect.signature(multiprocessing.pool.Pool).parameters)
 
 
 # -- one call ----------------------------------------------------------------------------------
