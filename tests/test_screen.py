@@ -85,6 +85,15 @@ def test_in_any_order_every_line_is_there_once_and_whole(steps: list[tuple[str, 
     assert [line for line in terminal.lines if line] == [*said, *bars.values()]
 
 
+def test_a_passage_inside_another_leaves_one_bar(terminal: Terminal) -> None:
+    screen = Screen(terminal)
+    screen.stand("a", "=== 1 of 3")
+    with screen.passing(), screen.passing():
+        terminal.write("line\n")
+    assert terminal.getvalue().endswith("=== 1 of 3")
+    assert terminal.lines == ["line", "=== 1 of 3"]
+
+
 @pytest.mark.usefixtures("streams")
 def test_what_the_program_prints_goes_above_the_bar() -> None:
     sys.stdout = terminal = Terminal()

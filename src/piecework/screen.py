@@ -30,6 +30,7 @@ WIDTH = 80  # where the terminal does not say
 BARS_MAX = 4  # on the screen at a time; further runs are drawn when there is room
 _GONE = (errno.EPIPE, errno.EIO, errno.ENXIO, errno.EBADF)
 _LOCK_SECONDS = 1.0  # one that writes may be stuck: better a torn line than a dead Ctrl-C
+_KEPT_MAX = 16
 _ERASE = "\r\x1b[K"
 _UP = "\x1b[A" + _ERASE
 
@@ -44,7 +45,8 @@ class Screen:
         self._bars: dict[object, str] = {}
         self._drawn = 0  # lines of bars on the screen now
         self._column = False  # the last text did not end its line: no place for a bar
-        self._through: list[Through] = []
+        self._through: list[Through] = []  # in place now
+        self._kept: list[Through] = []
 
     # -- lines --------------------------------------------------------------------------------
 
@@ -66,8 +68,8 @@ class Screen:
                 yield
             finally:
                 self._column = not ended
-                if self._bars:
-                    self._write(self._bar_text())
+                if self._bars:  # drawn already where one `passing` is inside another
+                    self._write(self._erased() + self._bar_text())
 
     # -- bars ---------------------------------------------------------------------------------
 
@@ -181,9 +183,19 @@ class Screen:
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
             if not isinstance(stream, Through) and _is_terminal(stream):
-                through = Through(self, stream)
+                through = self._around(stream)
                 self._through.append(through)
                 setattr(sys, name, through)
+
+    def _around(self, stream: TextIO) -> Through:
+        """Always the same one: `print` in another thread may be using it without holding it
+        (CPython borrows sys.stdout), and would crash if it were freed."""
+        for through in self._kept:
+            if through.stream is stream:
+                return through
+        through = Through(self, stream)
+        self._kept = [*self._kept, through][-_KEPT_MAX:]
+        return through
 
     def _unguard(self) -> None:
         while self._through:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LINE_MAX = 1 << 20  # characters held back until their line ends
+KEPT_MAX = 16  # listeners that stay for the next run, and for whoever still prints through them
 
 
 class Heard:
@@ -150,6 +151,7 @@ class Listening:
         self._lock = threading.RLock()
         self._open = 0
         self._listeners: dict[str, Listener] = {}
+        self._kept: list[Listener] = []
         self._records: tuple[Any, Any] | None = None
 
     def begin(self) -> None:
@@ -174,7 +176,7 @@ class Listening:
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
             if stream is not None:
-                listener = stream if isinstance(stream, Listener) else Listener(stream)
+                listener = stream if isinstance(stream, Listener) else self._of(stream)
                 self._listeners[name] = listener
                 setattr(sys, name, listener)
         logging = sys.modules.get("logging")
@@ -190,6 +192,16 @@ class Listening:
 
             self._records = make, marked
             logging.setLogRecordFactory(marked)
+
+    def _of(self, stream: Any) -> Listener:
+        """The listener of a stream, always the same one: `print` in another thread may be using it
+        without holding it (CPython borrows sys.stdout), and would crash if it were freed."""
+        for listener in self._kept:
+            if listener.stream is stream:
+                return listener
+        listener = Listener(stream)
+        self._kept = [*self._kept, listener][-KEPT_MAX:]
+        return listener
 
     def _take_away(self) -> None:
         for name, listener in self._listeners.items():
