@@ -350,6 +350,8 @@ class Master:
 
     def _stop_as_asked(self) -> None:
         reason, error, kill = self._asked.popleft()
+        if self.state.finished and reason != "journal":
+            return  # all is done, and on its way to the disk
         for piece in self.state.stop(reason, error):
             self._settled(piece)
         self._stop(kill=kill)

@@ -74,6 +74,18 @@ def test_what_is_done_is_not_run_again_and_its_value_is_there(counted: Counted, 
     assert "200 of them in an earlier session" in str(summary)
 
 
+@pytest.mark.parametrize("on", ["threads", "processes", "inline"])
+def test_closing_while_the_last_results_go_to_disk_cancels_nothing(tmp_path: Path, on: str) -> None:
+    for number in range(5):
+        path = tmp_path / f"{number}.journal"
+        run = piecework.map(abs, range(50), on=on, journal=path, batch_size=20)
+        assert [next(run) for _ in range(50)] == list(range(50))
+        run.close()
+        assert (run.summary.stopped, run.summary.ok) == ("", True)
+        with Reader(path) as reader:
+            assert reader.complete
+
+
 def test_coroutines_and_executors_of_the_user_are_journalled_too(tmp_path: Path) -> None:
     calls: list[int] = []
 
