@@ -353,7 +353,7 @@ class Run(Generic[R]):
             return
         note = (
             f"What is done is kept in {journal.path}. The same call with resume=True goes on where "
-            f"this one ended; `piecework show {journal.name}` says where that is."
+            f"this one ended; `piecework show {journal.path}` says where that is."
         )
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
