@@ -15,7 +15,7 @@ SRC = Path(__file__).parents[1] / "src"
 FLOORS = [
     "errors losses lean bases record spin task retry sizes screen wording tail"
     " codec failures packing shipping byvalue arrival mainspace diagnosis"
-    " templates captured commands",
+    " quoting templates captured commands",
     "batching halting loop states run groups summary delivery measuring trivial"
     " pace display notebook watching"
     " queues queues.base executors executors.base executors.slot executors.channel executors.cores"

@@ -17,7 +17,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from piecework import quoting
 from piecework.errors import UsageError
+from piecework.quoting import quoted as quoted
 from piecework.record import record
 
 TYPE_CHECKING = False
@@ -51,6 +53,11 @@ class Field:
         if self.kind == "%":
             return [str(slot)]
         return [_cut(value, self.kind) for value in self._of(columns)]
+
+    def shown(self, columns: Sequence[str], sequence: int, slot: int) -> str:
+        """The same as a shell would have to read it, in the quotes that it stands in."""
+        values = self.of(columns, sequence, slot)
+        return values[0] if self.kind in ("#", "%") else quoting.shown(values, self.quote)
 
     def _of(self, columns: Sequence[str]) -> Sequence[str]:
         if not self.column:
@@ -128,7 +135,7 @@ class Template:
         if not self.shell:
             return " ".join(map(quoted, self.render(columns, sequence, slot)))
         parts = [
-            part if isinstance(part, str) else _shown(part, part.of(columns, sequence, slot))
+            part if isinstance(part, str) else part.shown(columns, sequence, slot)
             for part in self.words[0]
         ]
         return "".join(parts)
@@ -146,7 +153,7 @@ class Template:
                 script += found
                 continue
             names = [f"${{{_VARIABLE.format(len(values) + n)}}}" for n in range(1, len(found) + 1)]
-            script.append(_in_quotes(names, part.quote))
+            script.append(quoting.in_quotes(names, part.quote))
             values += found
         heads = [f"{_VARIABLE.format(n)}=${{{n}}}" for n in range(1, len(values) + 1)]
         head = " ".join(heads) + f"; shift {len(values)}\n" if values else ""
@@ -256,17 +263,6 @@ def _text(value: Any) -> str:
     )
 
 
-def quoted(word: str) -> str:
-    """The word as a shell reads it back."""
-    if word and _PLAIN.issuperset(word):
-        return word
-    return "'" + word.replace("'", "'\"'\"'") + "'"
-
-
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_PLAIN = frozenset(_LETTERS + _LETTERS.upper() + "0123456789_@%+=:,./-")
-
-
 def _cut(path: str, kind: str) -> str:
     """As GNU parallel cuts: an extension is what follows the last dot of the file name."""
     if kind == "":
@@ -315,42 +311,9 @@ def _with_quotes(parts: Word) -> Word:
         if isinstance(part, Field):
             made.append(Field(part.kind, part.column, quote))
             continue
-        quote = _quote_after(part, quote)
+        quote = quoting.quote_after(part, quote)
         made.append(part)
     return tuple(made)
-
-
-def _quote_after(text: str, quote: str) -> str:
-    escaped = False
-    for character in text:
-        if escaped:
-            escaped = False
-        elif character == "\\" and quote != "'":
-            escaped = True
-        elif quote:
-            quote = "" if character == quote else quote
-        elif character in "'\"":
-            quote = character
-    return quote
-
-
-def _in_quotes(names: list[str], quote: str) -> str:
-    """Variables where a placeholder stood, so that each stays one word."""
-    if quote == '"':
-        return " ".join(names)
-    if quote == "'":
-        return "'\"" + " ".join(names) + "\"'"
-    return " ".join(f'"{name}"' for name in names)
-
-
-def _shown(field: Field, values: list[str]) -> str:
-    if field.kind in ("#", "%"):
-        return values[0]
-    if field.quote == '"':
-        return "".join(f"\\{c}" if c in '$`"\\' else c for c in " ".join(values))
-    if field.quote == "'":
-        return " ".join(values).replace("'", "'\"'\"'")
-    return " ".join(map(quoted, values))
 
 
 def _split(template: str) -> list[str]:
