@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -177,3 +178,42 @@ def test_lines_are_added_to_a_file_that_was_changed_and_another_one_is_emptied(
     out.close()
     assert other.read_bytes() == (b"changed by hand\n" if same else b"") + b"line 1 again\n"
     assert (kept.output, kept.written) == (before, {0, 1, 2})
+
+
+def test_commits_of_two_threads_are_told_one_after_the_other(tmp_path: Path) -> None:
+    class Slow(Kept):
+        """Holds up the first one who tells it something, until somebody else has tried."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.told: list[int] = []
+            self.first = threading.Event()
+            self.go_on = threading.Event()
+
+        def commit_output(self, path: str, length: int, tail: bytes, indexes: list[int]) -> None:
+            if not self.first.is_set():
+                self.first.set()
+                self.go_on.wait(10)
+            self.told.append(length)
+            super().commit_output(path, length, tail, indexes)
+
+    kept, out = Slow(), Output(str(tmp_path / "out"))
+    out.start(kept)
+    out.write(b"line 0\n", 0)
+    out.flush()
+    one = threading.Thread(target=out.commit, kwargs={"now": True})
+    one.start()
+    kept.first.wait(10)
+    out.write(b"line 1\n", 1)
+    out.flush()
+    other = threading.Thread(target=out.commit, kwargs={"now": True})
+    other.start()
+    other.join(0.1)  # it cannot end before the first one has
+    kept.go_on.set()
+    one.join()
+    other.join()
+    out.close()
+    assert kept.told == sorted(kept.told)
+    assert kept.output is not None
+    assert kept.output[1] == 14
+    assert kept.written == {0, 1}

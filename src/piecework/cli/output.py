@@ -27,7 +27,7 @@ from contextlib import AbstractContextManager, nullcontext
 from io import FileIO
 
 from piecework.bases import Protocol
-from piecework.errors import PieceworkError, UsageError
+from piecework.errors import JournalError, PieceworkError, UsageError
 
 BLOCK_BYTES = 1 << 16
 COMMIT_SECONDS = 0.25  # between two: a kill has so much written again from the journal
@@ -65,6 +65,7 @@ class Output:
         self.broken = False  # the reader of our standard output has gone, as `| head` does
         self.error: OSError | None = None
         self._lock = threading.Lock()
+        self._committing = threading.Lock()
         self._waiting: list[bytes] = []
         self._bytes = 0
         self._path = path
@@ -192,18 +193,25 @@ class Output:
         due = self._committed + COMMIT_SECONDS
         if self._record is None or not (now or time.monotonic() >= due):
             return
+        with self._committing:  # what is told later must be the longer file
+            self._commit(self._record)
+
+    def _commit(self, record: Record) -> None:
         with self._lock:  # between two results, not in the midst of one
-            written, self._written = self._written, []
-            length, tail = self._length, self._tail
+            written, length, tail = list(self._written), self._length, self._tail
         if not written:
             return
         try:
             _to_disk(self._file.fileno())
+            record.commit_output(os.path.realpath(self.name), length, _mark(tail), written)
         except OSError as error:
             self.error = self.error or error
-            return
-        self._record.commit_output(os.path.realpath(self.name), length, _mark(tail), written)
-        self._committed = time.monotonic()
+        except JournalError:  # not known to be there: a resumed run writes them again
+            self._record = None
+        else:
+            with self._lock:
+                del self._written[: len(written)]
+            self._committed = time.monotonic()
 
     def check(self) -> None:
         """Raise what writing met, in the thread that can act on it."""
