@@ -85,7 +85,7 @@ def test_in_processes_every_line_says_whose_it_is(
     list(way.map(tasks.say))
     if way.processes:
         for line in capsys.readouterr().err.splitlines():
-            assert re.fullmatch(r"\[\w+ (\d) \| process \d+\] line of \1", line)
+            assert re.fullmatch(r"\[\w+ (\d) \| process #?\d+\] line of \1", line)
 
 
 def test_what_a_failed_task_printed_is_in_its_failure(

@@ -56,7 +56,7 @@ def test_last_words_are_in_the_failure(
     assert bad.failure is not None
     assert bad.failure.output == "first line\nlast words\nunfinished\n"
     run.close()
-    lines = Counter(re.findall(r"\d \| process \d+\] (.*)", capsys.readouterr().err))
+    lines = Counter(re.findall(r"\d \| process #?\d+\] (.*)", capsys.readouterr().err))
     assert lines == {"first line": 3, "last words": 3, "unfinished": 3}
 
 
@@ -83,7 +83,7 @@ def test_eight_workers_tear_no_line_and_lose_none(capfd: pytest.CaptureFixture[s
     assert len(lines) == 80_000
     seen = [0] * 8
     for line in lines:
-        found = re.fullmatch(r"\[many_lines (\d) \| process \d+\] (\d\d):(\d{5}):(x*)", line)
+        found = re.fullmatch(r"\[many_lines (\d) \| process #?\d+\] (\d\d):(\d{5}):(x*)", line)
         assert found, line
         number, at = int(found[2]), int(found[3])
         assert int(found[1]) == number
@@ -111,7 +111,7 @@ def test_threads_in_a_task_tear_nothing(
 ) -> None:
     assert list(piecework.map(from_threads, range(2), on="processes", workers=2)) == [0, 1]
     lines = capsys.readouterr().err.splitlines()
-    pattern = re.compile(r"\[from_threads \d \| process \d+\] \d prints \d+")
+    pattern = re.compile(r"\[from_threads \d \| process #?\d+\] \d prints \d+")
     assert len(lines) == 2 * 4 * 200
     assert all(pattern.fullmatch(line) for line in lines)
     records = [record for record in caplog.records if record.name == "tests.threads"]
@@ -254,4 +254,6 @@ def test_two_maps_at_once_tear_no_line(capfd: pytest.CaptureFixture[str]) -> Non
         thread.join()
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 20_000
-    assert all(re.fullmatch(r"\[many_lines 0 \| process \d+\] 00:\d{5}:x*", line) for line in lines)
+    assert all(
+        re.fullmatch(r"\[many_lines 0 \| process #?\d+\] 00:\d{5}:x*", line) for line in lines
+    )

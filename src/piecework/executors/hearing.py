@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from piecework.executors.work import Work
     from piecework.executors.worker_process import Line, WorkerProcess
 
+LITTLE_BYTES = 1 << 14  # less than this at once: the pipe fills for a while before it is looked at
+REST_SECONDS = 0.005
 LEFT_OVER_MAX = 32  # pipes of dead workers that something they had started may still write to
 
 
@@ -52,16 +54,30 @@ class Hearing:
         if self.held:
             printed.hold(True)
         else:
-            self._register(printed)
+            self._watch(printed)
 
-    def _register(self, printed: Printed) -> None:
-        for fd in printed.fds:
-            if fd >= 0:
-                self._loop.register(fd, READ, partial(self._on_readable, printed))
+    def _watch(self, printed: Printed) -> None:
+        if not printed.watched and not self.held:
+            printed.watched = True
+            for fd in printed.fds:
+                if fd >= 0:
+                    self._loop.register(fd, READ, partial(self._on_readable, printed))
+
+    def _unwatch(self, printed: Printed) -> None:
+        if printed.watched:
+            printed.watched = False
+            for fd in [*printed.fds, *printed.ended]:
+                if fd >= 0:
+                    self._loop.unregister(fd)
 
     def _on_readable(self, printed: Printed, _events: int) -> None:
-        printed.read()
-        self._hand_on(printed)
+        size = 0
+        if printed.named:
+            size = printed.read()
+            self._hand_on(printed)
+        if size < LITTLE_BYTES:  # a turn for every line would cost more than the line
+            self._unwatch(printed)
+            self._loop.call_later(REST_SECONDS, self._watch, printed)
 
     def hear(self) -> None:
         """Read what is there."""
@@ -99,7 +115,7 @@ class Hearing:
     def _hand_on(self, printed: Printed) -> None:
         while printed.ended:
             fd = printed.ended.pop()
-            if not self.held:
+            if printed.watched:
                 self._loop.unregister(fd)
             os.close(fd)
             if printed.over and max(printed.fds) < 0 and printed in self._left_over:
@@ -123,9 +139,7 @@ class Hearing:
         for printed in self._open:
             printed.hold(True)
         for printed in self._open + self._left_over:
-            for fd in printed.fds:
-                if fd >= 0:
-                    self._loop.unregister(fd)
+            self._unwatch(printed)
 
     def _go_on(self) -> None:
         if not self.held or self._loop.closed:
@@ -134,7 +148,7 @@ class Hearing:
         for printed in self._open:
             printed.hold(False)
         for printed in self._open + self._left_over:
-            self._register(printed)
+            self._watch(printed)
 
     @staticmethod
     def written() -> None:

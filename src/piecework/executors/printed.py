@@ -60,6 +60,7 @@ class Printed:
         self.tagged = False  # the worker runs tasks of a map
         self.one_slot = False
         self.over = False  # the worker is dead, and what it had is not its own any more
+        self.watched = False  # its descriptors are in the selector
         self.heard = False  # somebody reads it, and closes it in the end
         self.held = False  # it is not to print
         self.said: list[tuple[str, Any]] = []
@@ -75,7 +76,7 @@ class Printed:
         token = os.urandom(8)
         self.words[TOKEN] = int.from_bytes(token, "little")
         self._worker = worker
-        self._seen = 0
+        self._seen = self._bytes = 0
         self._unpackers = (Unpacker(token), Unpacker(token))
         self._lines = Lines()
         self._records: dict[tuple[int, int, int], bytearray] = {}
@@ -100,6 +101,11 @@ class Printed:
         self.words[HOLD] = held
 
     @property
+    def named(self) -> bool:
+        """False while the word of its start is still on its way, and with it its process id."""
+        return bool(self._worker.pid or self._worker.exited)
+
+    @property
     def active(self) -> bool:
         """Whether anything is kept of what it has printed."""
         return bool(self._speakers or self._lines.open)
@@ -111,14 +117,16 @@ class Printed:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def read(self, reads: int = _READS) -> None:
-        """Read what is there."""
+    def read(self, reads: int = _READS) -> int:
+        """Read what is there; the number of bytes."""
+        before = self._bytes
         if not self.over:
             self._seen = self.words[PRINTED]
         for which, fd in enumerate(self.fds):
             if fd >= 0 and not self._read(which, fd, reads):
                 self.ended.append(fd)
                 self.fds[which] = -1
+        return self._bytes - before
 
     def _read(self, which: int, fd: int, reads: int) -> bool:
         """False at the end: nobody can write to it any more."""
@@ -129,6 +137,7 @@ class Printed:
                 return True
             if not data:
                 return False
+            self._bytes += len(data)
             self._take(which, data)
         return True
 
