@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,22 @@ def test_a_forgotten_pool_does_not_hold_up_the_exit(method: str, then: str) -> N
         assert all(map(ended, pids))
 
 
+def test_a_fork_of_a_process_with_a_pool_ends_as_any_other() -> None:
+    script = (
+        "import multiprocessing, sys, threading, piecework\n"
+        "pool = piecework.Pool(1)\n"
+        "values = pool.imap(abs, iter(sys.stdin.readline, 'x'))\n"
+        "child = multiprocessing.get_context('fork').Process(target=threading.Event)\n"
+        "with values._flow._source._changed:\n"  # as a thread of the parent may hold it
+        "    child.start()\n"
+        "child.join()\n"
+        "print(child.exitcode, pool.apply(abs, (-3,)), flush=True)\n"
+    )
+    with _started(script) as run:
+        assert _first_line(run) == "0 3\n"
+        assert run.wait(PATIENCE) == 0
+
+
 def test_forgotten_threads_end_with_their_call() -> None:
     with _started(FORGOTTEN.format(on="threads", more={}, seconds=0.2, then="")) as run:
         assert run.wait(PATIENCE) == 0
@@ -146,15 +164,23 @@ def test_an_interrupt_ends_a_map_at_once() -> None:
         assert all(map(ended, pids))
 
 
-def _started(script: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextlib.contextmanager
+def _started(script: str) -> Iterator[subprocess.Popen[str]]:
+    run = subprocess.Popen(
         [sys.executable, "-c", script],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        start_new_session=True,
     )
+    with run:
+        try:
+            yield run
+        finally:
+            if run.poll() is None:
+                os.killpg(run.pid, signal.SIGKILL)
 
 
 def _first_line(run: subprocess.Popen[str]) -> str:

@@ -9,18 +9,16 @@ Where it differs from the standard one, and why: docs/drop-in.md.
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sized
 
-from piecework.errors import CannotPickle, UsageError
+from piecework.errors import CannotPickle
 from piecework.executors.cores import cores
-from piecework.executors.process import ProcessExecutor
 from piecework.pool import ending
 from piecework.pool.flow import Flow, Flows
 from piecework.pool.outcomes import Gathered, Stream
 from piecework.pool.results import AsyncResult, ImapIterator, as_standard
-from piecework.pool.workers import PoolWorker
+from piecework.pool.workers import PoolWorker, executor_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncResult", "ImapIterator", "Pool"]
 
 RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
-MODES = ("processes", "threads")
 
 
 class Pool:
@@ -57,34 +54,10 @@ class Pool:
         *,
         on: str = "processes",
     ) -> None:
-        if on not in MODES:
-            raise UsageError(f"no pool on {on!r}. Choose one of: {', '.join(MODES)}")
         self._processes = cores() if processes is None else processes
-        if self._processes < 1:
-            raise ValueError("Number of processes must be at least 1")
-        valid = maxtasksperchild is None or isinstance(maxtasksperchild, int)
-        if not valid or (maxtasksperchild is not None and maxtasksperchild < 1):
-            raise ValueError("maxtasksperchild must be a positive int or None")
-        if on == "threads" and (maxtasksperchild is not None or context is not None):
-            raise UsageError("threads have no maxtasksperchild and no context: leave them out")
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+        options = self._processes, initializer, initargs, maxtasksperchild, context
+        self._executor = executor = executor_for(on, *options)
         self._maxtasksperchild = maxtasksperchild
-        self._pid = os.getpid()
-        executor: Any
-        if on == "threads":
-            from piecework.executors.thread import ThreadExecutor
-
-            executor = ThreadExecutor(self._processes, "", initializer, tuple(initargs))
-        else:
-            executor = ProcessExecutor(
-                self._processes,
-                context or _method_that_was_set(),
-                initializer,
-                tuple(initargs),
-                max_tasks_per_child=maxtasksperchild,
-            )
-        self._executor = executor
         self._on = on
         self._loop = executor.loop
         self._flows = Flows(executor)
@@ -258,7 +231,7 @@ class Pool:
         """End now: running calls raise WorkerLost, waiting ones CancelledError. A thread goes on
         until its call returns."""
         self._state = TERMINATE
-        if self._pid == os.getpid():
+        if self._flows.pid == os.getpid():
             ending.terminate(self._flows)
 
     def join(self) -> None:
@@ -301,10 +274,10 @@ class Pool:
     def _check_running(self) -> None:
         if self._state != RUN:
             raise ValueError("Pool not running")
-        if self._pid != os.getpid():
+        if self._flows.pid != os.getpid():
             raise ValueError(
-                f"Pool not running here: it belongs to process {self._pid}, which this one was "
-                "forked from. Make another one in this process."
+                f"Pool not running here: it belongs to process {self._flows.pid}, which this one "
+                "was forked from. Make another one in this process."
             )
 
     # -- what is private in multiprocessing, and read by many all the same ----------------------
@@ -319,7 +292,8 @@ class Pool:
         """The workers that there are now."""
         if self._on == "threads":
             return [
-                PoolWorker(self._pid, f"thread {n}", lambda _: True) for n in range(self._processes)
+                PoolWorker(self._flows.pid, f"thread {n}", lambda _: True)
+                for n in range(self._processes)
             ]
         return [
             PoolWorker(pid, f"process {pid}", self._executor._serves)
@@ -331,12 +305,3 @@ def _checked(chunksize: int | None) -> int | None:
     if chunksize is not None and chunksize < 1:
         raise ValueError(f"Chunksize must be 1+, not {chunksize!r}")
     return chunksize
-
-
-def _method_that_was_set() -> str | None:
-    """The start method that the program has chosen for multiprocessing; None where it has not."""
-    context = sys.modules.get("multiprocessing.context")
-    if context is None:
-        return None
-    method: str | None = context._default_context.get_start_method(allow_none=True)
-    return method

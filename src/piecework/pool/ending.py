@@ -5,6 +5,7 @@ What a pool still runs is never waited for, as in multiprocessing; only a thread
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 
@@ -43,7 +44,8 @@ def _end(flows: Flows) -> None:
 
 def _terminate_all() -> None:
     for flows in list(_live):
-        terminate(flows)
+        if flows.pid == os.getpid():  # else this is a fork of the process that it belongs to
+            terminate(flows)
 
 
 # The last one registered is called first: before executors wait for their work (process.py), and

@@ -10,6 +10,7 @@ sent while it waits for more. All else happens with the control loop's lock held
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
@@ -222,6 +223,7 @@ class Flows:
         self.loop = executor.loop
         self.open: set[Flow | Future[Any]] = set()
         self.closing = False
+        self.pid = os.getpid()
 
     def begin(self, flow: Flow) -> None:
         self.open.add(flow)
