@@ -113,3 +113,11 @@ def test_last_words_are_attributed_although_the_worker_is_known_to_be_dead(said:
 def test_a_token_of_another_worker_is_only_bytes(said: Said) -> None:
     os.write(said.printed.theirs[0], HEADER.pack(os.urandom(8), OUT, 0, 5, 0, 1, 1) + b"hello\n")
     assert len(said.text()) == 1
+
+
+def test_what_is_read_with_a_result_is_of_the_task_that_has_ended(said: Said) -> None:
+    said.run(said.first + 3)  # the next one runs already
+    os.write(said.printed.theirs[1], b"from C\n")
+    said.printed.ending = said.first + 2
+    assert said.text() == ["[run 2 | process #1] from C"]
+    assert said.printed.raw

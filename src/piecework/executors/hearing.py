@@ -75,7 +75,9 @@ class Hearing:
         if printed.named:
             size = printed.read()
             self._hand_on(printed)
-        if size < LITTLE_BYTES:  # a turn for every line would cost more than the line
+        # A turn for every line would cost more than the line; but whose it is what was written past
+        # the records, only the moment tells.
+        if size < LITTLE_BYTES and not printed.raw:
             self._unwatch(printed)
             self._loop.call_later(REST_SECONDS, self._watch, printed)
 
@@ -88,8 +90,10 @@ class Hearing:
     def results_came(self, line: Line, outcome: Outcome) -> None:
         """Before a result is handed on: what its task has printed."""
         printed = line.worker.printed
-        if printed.behind or outcome.failures:
+        if printed.behind or printed.raw or outcome.failures or not printed.watched:
+            printed.ending = outcome.first + len(outcome.values) - 1
             printed.read()
+            printed.ending = 0
         if printed.active:
             printed.settle(line, outcome)
         if printed.said or printed.ended:

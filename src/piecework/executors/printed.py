@@ -59,6 +59,10 @@ class Printed:
     def __init__(self, worker: WorkerProcess) -> None:
         self.tagged = False  # the worker runs tasks of a map
         self.one_slot = False
+        self.raw = False  # something was written past the records
+        self.ending = (
+            0  # the task whose result has come: what is there to read is not of a later one
+        )
         self.over = False  # the worker is dead, and what it had is not its own any more
         self.watched = False  # its descriptors are in the selector
         self.heard = False  # somebody reads it, and closes it in the end
@@ -161,9 +165,10 @@ class Printed:
 
     def _take_raw(self, which: int, data: bytes, after: Part | None) -> None:
         """A record behind it is of the task that wrote it, or of a later one that is not far."""
+        self.raw = True
         lines = self._lines.feed((RAW, which), data)
         if lines:
-            number = self._running() if after is None else after.number
+            number = (self.ending or self._running()) if after is None else after.number
             speaker = self._speaker(0, number if self.one_slot else 0)
             self._say(speaker, (OUT, ERR)[which], lines)
 
