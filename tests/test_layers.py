@@ -26,7 +26,7 @@ FLOORS = [
     " journal.directory journal.files"
     " journal.reader journal.recall journal.store journal.opening journal.writer journal.written"
     " journal.journal journal.again"
-    " journal.stretches journal.known",
+    " journal.stretches journal.known journal.entries journal.segments",
     "queues.memory feeder options journal.source"
     " executors.thread executors.inline executors.ordered executors.mapping executors.work"
     " executors.coroutine executors.coroutine_child executors.coroutine_slots executors.event_loop"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from piecework.journal.journal import Journal
-    from piecework.journal.recall import Fresh, Known
+    from piecework.journal.segments import Fresh, Known
     from piecework.journal.source import Recalling
 
 WINDOW_MIN = 1000

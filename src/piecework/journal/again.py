@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from piecework.journal.reader import Reader
-from piecework.journal.recall import Fresh, Segment
 from piecework.journal.rows import NOT_KEPT, Mark, Unreadable, index_of, packed
+from piecework.journal.segments import Fresh, Segment
 from piecework.task import Result
 
 TYPE_CHECKING = False
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from piecework.delivery import Piece
+    from piecework.journal.entries import Failed as FailedEntry
     from piecework.journal.journal import Journal
-    from piecework.journal.writer import Failed as FailedEntry
 
 
 class Failed:

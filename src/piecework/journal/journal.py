@@ -18,18 +18,19 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from piecework.delivery import Piece
 from piecework.errors import JournalError
 from piecework.journal.again import done_at, failed_at
 from piecework.journal.directory import forget_cancel, name_of
+from piecework.journal.entries import Done, Drawn, Entry, Failed, Statement
 from piecework.journal.identity import all_atomic, digests
 from piecework.journal.opening import Opened
-from piecework.journal.recall import Fresh, pickled
 from piecework.journal.rows import stored
+from piecework.journal.segments import Fresh, pickled
 from piecework.journal.store import carry_out
-from piecework.journal.writer import Done, Drawn, Entry, Failed, Statement, Writer
+from piecework.journal.writer import Writer
 from piecework.journal.written import Written
 from piecework.run import RunState
 from piecework.task import Failure
@@ -225,28 +226,24 @@ class Journal:
         return self.written.output()
 
     def commit_output(self, path: str, length: int, tail: bytes, indexes: Sequence[int]) -> None:
-        """The results of `indexes` are in the file, which is `length` bytes long with them.
+        """The results of `indexes` are in the file, which is `length` bytes long with them."""
+        self._of_output(lambda: self.written.add(path, length, tail, indexes))
 
-        The last results are read when the run is over, and so written when the journal is closed.
-        """
+    def forget_output(self) -> None:
+        """Nothing of what was written before counts: the file is written anew."""
+        self._of_output(self.written.forget)
+
+    def _of_output(self, make: Callable[[], Iterable[tuple[str, Sequence[Any]]]]) -> None:
+        """Have it written; the last results are read when the run is over and the journal closed,
+        and with nothing to run that may be before the first one is."""
         with self._output:
-            statements = list(self.written.add(path, length, tail, indexes))
+            statements = list(make())
             if not self._over:
                 for sql, values in statements:
                     self._put(Statement(sql, values), 0)
                 return
         self._writer.join()
-        if self._writer.error is None:  # else some of these are not recorded and run again
-            carry_out(self.path, statements)
-
-    def is_open(self, index: int) -> bool:
-        """Whether a task that failed is not recorded: it was ended with the run, and runs again."""
-        return index in self._state.unfinal
-
-    def forget_output(self) -> None:
-        """Nothing of what was written before counts: the file is written anew."""
-        for sql, values in self.written.forget():
-            self._put(Statement(sql, values), 0)
+        carry_out(self.path, statements)
 
     def is_written(self, index: int) -> bool:
         """Whether this recalled result is in the file already."""

@@ -10,11 +10,11 @@ than a million others.
 
 from __future__ import annotations
 
-import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator
 
 from piecework.journal.rows import ID_BYTES
+from piecework.journal.sql import sqlite3
 
 _INSERT_ROWS = 10_000
 _MADE = """

@@ -13,8 +13,6 @@ It runs where inputs are drawn, in no control loop: it reads the disk and may ru
 
 from __future__ import annotations
 
-import pickle
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 
 from piecework.bases import NamedTuple
@@ -32,6 +30,8 @@ from piecework.journal.rows import (
     place,
     session_of,
 )
+from piecework.journal.segments import Fresh, Known, Segment, pickled
+from piecework.journal.sql import sqlite3
 from piecework.journal.stretches import Found
 
 TYPE_CHECKING = False
@@ -40,26 +40,6 @@ if TYPE_CHECKING:
 
 _DONE, _FAILED, _UNKEPT = range(3)
 LOOKED_AT = 1000  # inputs, none of them known, before it is taken for another list
-
-
-class Fresh(NamedTuple):
-    """Inputs that are to be run. `ids` and `pickled` as the journal stores them."""
-
-    inputs: list[Any]
-    ids: bytes | None
-    pickled: bytes | None
-    instead: dict[int, int]  # position -> the place of the record that a new one replaces
-    in_place: bool = False  # the new record has that place too
-
-
-class Known(NamedTuple):
-    """Tasks of an earlier session: one piece."""
-
-    piece: Piece
-    quarantined: bool = False
-
-
-Segment = Fresh | Known
 
 
 class _Record(NamedTuple):
@@ -303,15 +283,6 @@ class Recall:
         if self._key is None and all_atomic(inputs):
             return None
         return digests(inputs, self._key)
-
-
-def pickled(inputs: Sequence[Any]) -> bytes | None:
-    """The inputs as they are now; None where they cannot be pickled or are large."""
-    try:
-        data = pickle.dumps(inputs, 5)
-    except Exception:
-        return None
-    return data if len(data) <= 1024 * len(inputs) else None
 
 
 def _together(records: Sequence[_Record]) -> Iterator[list[_Record]]:

@@ -36,6 +36,7 @@ ID_BYTES = 16
 SESSION_BITS = 44
 _INDEX = (1 << SESSION_BITS) - 1
 
+INPUT_BYTES = 1024  # a task: of larger inputs only the ids are kept
 COMPRESS_BYTES = 16  # a task: smaller ones are small anyway, and zlib costs more than the disk
 _SAMPLE = 1 << 16
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from piecework.feeder import Feeder, Swift, is_swift
 from piecework.journal.again import Again
 from piecework.journal.identity import digests
-from piecework.journal.recall import Fresh, Known, Recall, Segment, pickled
-from piecework.journal.rows import ID_BYTES
+from piecework.journal.recall import Recall
+from piecework.journal.segments import Fresh, Known, Segment, inputs_of, pickled, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Recalling:
                 self._segments.popleft()
                 self.taken = head
             else:
-                self.taken, self._segments[0] = _split(head, most)
+                self.taken, self._segments[0] = split(head, most)
             self._have -= len(self.taken.inputs)
             return self.taken.inputs
 
@@ -113,8 +113,8 @@ class Recalling:
     def close(self) -> list[Any]:
         with self._changed:
             self._closed = self._over = True
-            rest = [item for segment in self._segments for item in _inputs_of(segment)]
-            rest += [item for segment in self._held for item in _inputs_of(segment)]
+            rest = [item for segment in self._segments for item in inputs_of(segment)]
+            rest += [item for segment in self._held for item in inputs_of(segment)]
             self._segments.clear()
             self._held.clear()
             self._have = self._bytes = 0
@@ -198,7 +198,7 @@ class Recalling:
         if ended:
             self.error = self._inner.error
         self._held.extend(segments)
-        count = sum(len(_inputs_of(segment)) for segment in segments)
+        count = sum(len(inputs_of(segment)) for segment in segments)
         nbytes = sum(segment.piece.nbytes for segment in segments if type(segment) is Known)
         self._have += count
         self._bytes += nbytes
@@ -224,27 +224,3 @@ class Recalling:
         recall, self._recall = self._recall, None
         if recall is not None:
             recall.close()
-
-
-def _inputs_of(segment: Segment) -> list[Any]:
-    return segment.inputs if type(segment) is Fresh else list(segment.piece.inputs)  # type: ignore[union-attr]
-
-
-def _split(fresh: Fresh, number: int) -> tuple[Fresh, Fresh]:
-    """The first `number` inputs, and the rest."""
-    heads: dict[int, int] = {}
-    tails: dict[int, int] = {}
-    for position, at in fresh.instead.items():
-        if position < number:
-            heads[position] = at
-        else:
-            tails[position - number] = at
-    ids, cut = fresh.ids, number * ID_BYTES
-    head, tail = fresh.inputs[:number], fresh.inputs[number:]
-    if ids is None:
-        in_place = fresh.in_place
-        return Fresh(head, None, None, heads, in_place), Fresh(tail, None, None, tails, in_place)
-    return (
-        Fresh(head, ids[:cut], pickled(head), heads),
-        Fresh(tail, ids[cut:], pickled(tail), tails),
-    )

@@ -31,6 +31,7 @@ class Written:
         self._path = path
         self._session = session
         self._follows = False  # somebody writes a file, and asks
+        self._anew = False  # what earlier sessions wrote does not count
         self._lock = threading.Lock()
         self._before: list[tuple[int, int]] = []  # places in the file, from ... to
         self._recalled: list[list[int]] = []  # [index, stop, place, how many are open], in order
@@ -39,7 +40,7 @@ class Written:
         """Path, length and tail of the file as an earlier session left it."""
         with Reader(self._path) as reader, self._lock:
             self._follows = True
-            known = reader.meta("output")
+            known = None if self._anew else reader.meta("output")
             if known is None:
                 return None
             rows = reader.execute("SELECT place, count FROM written ORDER BY place")
@@ -89,6 +90,7 @@ class Written:
         """The statements that forget all."""
         with self._lock:
             self._follows = True
+            self._anew = True
             self._before.clear()
         yield "DELETE FROM written", ()
         yield "DELETE FROM meta WHERE key = 'output'", ()
