@@ -530,3 +530,16 @@ def test_large_values_are_recalled_no_faster_than_they_are_read(tmp_path: Path) 
             most = max(most, peak_kb())
     assert run.summary.recalled == 200
     assert most - before < 300_000
+
+
+def test_a_hundred_thousand_small_tasks_take_less_than_four_megabytes(tmp_path: Path) -> None:
+    path = tmp_path / "x.journal"
+    with piecework.map(abs, range(100_000), on="processes", workers=2, journal=path) as run:
+        assert sum(run) == sum(range(100_000))
+    assert directory.size_of(path) < 4_000_000
+    with Reader(path) as reader:
+        rows = reader.execute("SELECT count(*) FROM pieces").fetchone()[0]
+        assert rows < 500  # what was written together is one row, whatever batches it came in
+        assert [result.value for result in reader.results()] == list(range(100_000))
+        assert reader.result(77_777) is not None
+        assert len(reader.slowest(5)) == 5
