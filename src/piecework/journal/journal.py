@@ -243,7 +243,12 @@ class Journal:
                     self._put(Statement(sql, values), 0)
                 return
         self._writer.join()
-        carry_out(self.path, statements)
+        if self._writer.error is None:  # else some of these are not recorded and run again
+            carry_out(self.path, statements)
+
+    def is_open(self, index: int) -> bool:
+        """Whether a task that failed is not recorded: it was ended with the run, and runs again."""
+        return index in self._state.unfinal
 
     def is_written(self, index: int) -> bool:
         """Whether this recalled result is in the file already."""
