@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,7 +121,7 @@ class Lock:
         self.path = Path(f"{journal}.lock")
         self._fd = self._locked(journal)
         os.set_inheritable(self._fd, False)
-        os.register_at_fork(after_in_child=self._forget)
+        _locks.add(self)
 
     def _locked(self, journal: Path) -> int:
         for attempt in range(_BUSY_TRIES):
@@ -174,6 +175,19 @@ class Lock:
         if fd >= 0:
             with contextlib.suppress(OSError):
                 os.close(fd)
+
+
+_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    """In a forked child: its copy would hold the lock when we are dead."""
+    for lock in list(_locks):
+        lock._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 class Holder(NamedTuple):
