@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from piecework.executors.printed import Printed
-from piecework.executors.printing import ERR, HEADER, LOG, MARK, OUT, TOKEN
+from piecework.executors.printing import ERR, HEADER, LOG, MARK, MARKS, OUT, TOKEN
 from piecework.executors.results import Outcome
 from piecework.executors.slot import CURRENT
 from piecework.executors.work import BatchWork
@@ -111,13 +111,19 @@ def test_last_words_are_attributed_although_the_worker_is_known_to_be_dead(said:
 
 
 def test_a_token_of_another_worker_is_only_bytes(said: Said) -> None:
-    os.write(said.printed.theirs[0], HEADER.pack(os.urandom(8), OUT, 0, 5, 0, 1, 1) + b"hello\n")
+    os.write(said.printed.theirs[0], HEADER.pack(b"not ours", OUT, 0, 5, 0, 1, 1) + b"hello\n")
     assert len(said.text()) == 1
 
 
-def test_what_is_read_with_a_result_is_of_the_task_that_has_ended(said: Said) -> None:
-    said.run(said.first + 3)  # the next one runs already
+def test_a_worker_that_writes_past_the_records_is_asked_for_marks(said: Said) -> None:
+    assert not said.printed.words[MARKS]
+    said.run(said.first + 2)
     os.write(said.printed.theirs[1], b"from C\n")
-    said.printed.ending = said.first + 2
     assert said.text() == ["[run 2 | process #1] from C"]
-    assert said.printed.raw
+    assert said.printed.words[MARKS]
+    os.write(said.printed.theirs[1], b"and again\n")
+    token = said.printed.words[TOKEN].to_bytes(8, "little")
+    os.write(said.printed.theirs[1], HEADER.pack(token, MARK, 0, 0, 0, said.first + 2, 0))
+    os.write(said.printed.theirs[1], b"later\n")
+    said.run(said.first + 3)
+    assert said.text() == ["[run 2 | process #1] and again", "[run 3 | process #1] later"]

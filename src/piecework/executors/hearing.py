@@ -90,10 +90,8 @@ class Hearing:
     def results_came(self, line: Line, outcome: Outcome) -> None:
         """Before a result is handed on: what its task has printed."""
         printed = line.worker.printed
-        if printed.behind or printed.raw or outcome.failures or not printed.watched:
-            printed.ending = outcome.first + len(outcome.values) - 1
+        if printed.behind or outcome.failures or not printed.watched:
             printed.read()
-            printed.ending = 0
         if printed.active:
             printed.settle(line, outcome)
         if printed.said or printed.ended:

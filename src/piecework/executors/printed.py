@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 
 from piecework.executors.marked import Lines, Part, Unpacker
-from piecework.executors.printing import ERR, HOLD, LOG, MARK, OUT, PRINTED, RAW, TOKEN
+from piecework.executors.printing import ERR, HOLD, LOG, MARK, MARKS, OUT, PRINTED, RAW, TOKEN
 from piecework.executors.work import BatchWork
 from piecework.failures import with_output
 from piecework.tail import Tail
@@ -165,10 +165,12 @@ class Printed:
 
     def _take_raw(self, which: int, data: bytes, after: Part | None) -> None:
         """A record behind it is of the task that wrote it, or of a later one that is not far."""
-        self.raw = True
+        if not self.raw and not self.over:
+            self.raw = True
+            self.words[MARKS] = 1  # from here on the worker says where a task's part ends
         lines = self._lines.feed((RAW, which), data)
         if lines:
-            number = (self.ending or self._running()) if after is None else after.number
+            number = self._running() if after is None else after.number
             speaker = self._speaker(0, number if self.one_slot else 0)
             self._say(speaker, (OUT, ERR)[which], lines)
 

@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     """Slot, and number of the task that runs there; 0 for none."""
 
 # words on the page that a worker process and its master share about output
-PRINTED, HOLD, TOKEN = range(3)
-PAGE_WORDS = 3
+PRINTED, HOLD, TOKEN, MARKS = range(4)
 
 HEADER = struct.Struct("<8sBBHIQQ")  # token, kind, more follows, bytes, slot, task, who printed
 RAW, OUT, ERR, LOG, MARK = range(5)
@@ -81,11 +80,16 @@ class Printer:
             self._write(self._fds[0], head + piece)
 
     def mark(self, number: int) -> None:
-        """A task has failed: what was written past us until here is its own."""
+        """A task has ended: what was written past us until here is its own, or of one before."""
         flush_c()
         head = HEADER.pack(self._token, MARK, 0, 0, 0, number, 0)
         for fd in self._fds:
             self._write(fd, head)
+
+    def mark_if_asked(self, number: int) -> None:
+        """Results are about to be sent: where something is written past us, say of whom."""
+        if self._page[MARKS]:
+            self.mark(number)
 
     def _write(self, fd: int, record: bytes) -> None:
         while True:

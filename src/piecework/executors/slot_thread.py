@@ -13,7 +13,17 @@ from _thread import allocate_lock, get_ident
 from piecework import codec
 from piecework.executors import channel, shared
 from piecework.executors.printing import flush_c
-from piecework.executors.slot import CURRENT, DECODING, IDLE, LOADED, LOADING, PHASE, WORDS, Slot
+from piecework.executors.slot import (
+    CURRENT,
+    DECODING,
+    FLUSHING,
+    IDLE,
+    LOADED,
+    LOADING,
+    PHASE,
+    WORDS,
+    Slot,
+)
 from piecework.failures import failure_from
 from piecework.lean import pickle, signal, socket, suppress
 from piecework.spin import Spin
@@ -107,8 +117,22 @@ class SlotThread:
         self._printer = printer
         alone = printer is not None and printer.only is not None
         mark = printer.mark if printer is not None and alone else None
-        self.slot = Slot(line.words, line.flush, line.skip, mark)
+        self._alone = printer if alone else None
+        self.slot = Slot(line.words, self._flush if alone else line.flush, line.skip, mark)
         self._calls: dict[int, Callable[..., Any] | Failure] = {}
+
+    def _flush(
+        self,
+        first: int,
+        values: list[Any],
+        failures: dict[int, Failure],
+        timings: list[tuple[int, float]],
+        cpu: float,
+    ) -> None:
+        """Send results; a task that still runs meanwhile goes on with what it writes."""
+        if self._alone is not None and not self.line.words[FLUSHING]:
+            self._alone.mark_if_asked(first + len(values) - 1)
+        self.line.flush(first, values, failures, timings, cpu)
 
     def run(self) -> None:
         """Serve the channel; what escapes a slot ends the worker, or its master would wait."""
