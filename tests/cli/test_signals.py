@@ -131,7 +131,7 @@ def test_the_second_signal_ends_it_now(held: Held) -> None:
     assert "Traceback" not in err, err
 
 
-@pytest.mark.parametrize("on", WAYS[:4])
+@pytest.mark.parametrize("on", WAYS[:3])
 def test_what_does_not_end_within_the_grace_is_ended(on: str, make: Make) -> None:
     held = make(on, "--grace", "0.3")
     held.say(signal.SIGTERM)
