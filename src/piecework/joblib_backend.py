@@ -69,12 +69,13 @@ class PieceworkBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[
         n_jobs = self.effective_n_jobs(n_jobs)
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
-        options = {**options, **self.backend_kwargs}
+        given = getattr(self, "backend_kwargs", {})  # from joblib 1.5 on
+        options = {**options, **given}
         variables = self._prepare_worker_env(n_jobs=n_jobs)
         self.parallel = parallel
         self._settings = (
             n_jobs,
-            self.backend_kwargs.get("context"),
+            given.get("context"),
             sorted(variables.items()),
             options.get("initializer"),
             tuple(options.get("initargs") or ()),
