@@ -139,6 +139,7 @@ _RUNNING = [
                  help="How worker processes start. [default: safe with threads]"),
 ]  # fmt: skip  # one option a line and its help below it reads as a table
 
+
 class _How(click.Option):
     """The value of `--resume=HOW`, and called so where it is refused."""
 
