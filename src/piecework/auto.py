@@ -141,7 +141,7 @@ class Prober:
 
     def start(self, executor: BatchExecutor, call: Any) -> None:
         """One batch at a time in one process, until something is known."""
-        self._crew.why = "auto: still measuring"
+        self._crew.why = "auto measured in one worker process, for there was nothing to choose yet"
         self._process = executor, call
         self._worker = self._crew.join(executor, call, owned=True, tap=self._observe)
         self._worker.limit = 1
