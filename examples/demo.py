@@ -1,7 +1,8 @@
 """`make demo`: two jobs on files that every machine has, run as you would run them.
 
-1. measure.py over every file of this Python's standard library, on all cores. Some files of its
-   test suite are broken on purpose: they fail, by name, and cost nobody else anything.
+1. measure.py over every file of this Python's standard library, on all cores. It is killed
+   half-way, as by a crash, and goes on. Some files of the library's test suite are broken on purpose:
+   they fail, by name, and cost nobody else anything.
 2. `extract` over the log that pip wrote while this project was installed.
 """
 
@@ -9,10 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import sysconfig
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +24,8 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 MEASURE = HERE / "measure.py"
+PIECEWORK = [sys.executable, "-m", "piecework"]
+KILL_BYTES = 100_000  # of results: some hundred files
 
 # time, what pip did, about what, and of a link its address, file and version. What is not an
 # event (continued lines, raw requests, progress) is left over and counted.
@@ -40,6 +46,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("demo-out"))
     given = parser.parse_args()
     given.out.mkdir(exist_ok=True)
+    # Runs are kept in the state directory of the user; those of the demo stay with its output.
+    os.environ["XDG_STATE_HOME"] = str((given.out / "state").resolve())
     measured = measure_library(given.out)
     extracted = take_log_apart(given.pip_log, given.out)
     print("\nThe same on files of your own:")
@@ -55,7 +63,13 @@ def measure_library(out: Path) -> bool:
     listing, results = out / "files.txt", out / "measures.jsonl"
     listing.write_text("".join(f"{path}\n" for path in paths), "utf-8", "surrogateescape")
     title(f"1. Measure {len(paths):,} files of {library}")
-    code = piecework("map", f"{relative(MEASURE)}:measure", "-a", str(listing), "-o", str(results))
+    job = ["map", f"{relative(MEASURE)}:measure", "-a", str(listing), "-o", str(results)]
+    piecework("rm", "demo", quiet=True)
+    if killed(results, *job, "--name", "demo"):
+        print(
+            f"... killed with SIGKILL after {sum(1 for _ in read(results)):,} results; it goes on:"
+        )
+    code = piecework("resume", "demo")
     rows = list(read(results))
     good = [row for row in rows if row["ok"]]
     lines = sum(row["value"]["lines"] for row in good)
@@ -66,7 +80,8 @@ def measure_library(out: Path) -> bool:
     if len(good) == len(rows):
         print("Nothing failed: this Python comes without its test suite and its broken files.")
     print(f"results, one JSON object a file: {results}")
-    return code in (0, 1) and len(rows) == len(paths)
+    once = len({row["input"] for row in rows}) == len(rows)
+    return code in (0, 1) and once and len(rows) == len(paths)
 
 
 def take_log_apart(log: Path, out: Path) -> bool:
@@ -88,16 +103,33 @@ def title(text: str) -> None:
     print(f"\n=== {text}", flush=True)
 
 
-def piecework(*arguments: str) -> int:
+def piecework(*arguments: str, quiet: bool = False) -> int:
     """Show the command line and run it."""
+    if not quiet:
+        print(f"$ piecework {shlex.join(arguments)}", flush=True)
+    stderr = subprocess.DEVNULL if quiet else None
+    return subprocess.run(PIECEWORK + list(arguments), stderr=stderr).returncode
+
+
+def killed(results: Path, *arguments: str) -> bool:
+    """Show the command line, run it, and kill it once a third of the results may be there.
+
+    False where it was faster than that.
+    """
     print(f"$ piecework {shlex.join(arguments)}", flush=True)
-    return subprocess.run([sys.executable, "-m", "piecework", *arguments]).returncode
+    results.unlink(missing_ok=True)
+    with subprocess.Popen(PIECEWORK + list(arguments), start_new_session=True) as run:
+        while run.poll() is None:
+            if results.exists() and results.stat().st_size > KILL_BYTES:
+                os.kill(run.pid, signal.SIGKILL)
+            time.sleep(0.01)
+    return run.returncode == -signal.SIGKILL
 
 
 def read(path: Path) -> Iterator[Any]:
-    """The JSON lines of a file."""
+    """The JSON lines of a file; of a killed run the last one may be half."""
     with path.open(encoding="utf-8") as file:
-        yield from map(json.loads, file)
+        yield from (json.loads(line) for line in file if line.endswith("\n"))
 
 
 def relative(path: Path) -> Path:

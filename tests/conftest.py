@@ -1,4 +1,4 @@
-"""For all tests: named runs keep their journals in the test's own directory, and signals are heard."""
+"""For all tests: runs keep their journals in the test's own directory, and signals are heard."""
 
 from __future__ import annotations
 
