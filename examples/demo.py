@@ -1,8 +1,8 @@
 """`make demo`: two jobs on files that every machine has, run as you would run them.
 
 1. measure.py over every file of this Python's standard library, on all cores. It is killed
-   half-way, as by a crash, and goes on. Some files of the library's test suite are broken on purpose:
-   they fail, by name, and cost nobody else anything.
+   half-way, as by a crash, and goes on. Some files of the library's test suite are broken on
+   purpose: they fail, by name, and cost nobody else anything.
 2. `extract` over the log that pip wrote while this project was installed.
 """
 
