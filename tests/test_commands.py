@@ -50,7 +50,7 @@ def test_without_a_placeholder_the_input_is_the_last_word() -> None:
 
 
 def test_a_result_tells_how_it_went() -> None:
-    code = "import sys; x = bytearray(300_000_000); sum(range(10**6)); print('out'); sys.exit(0)"
+    code = "import sys; x = b'x' * 300_000_000; sum(range(10**6)); print('out'); sys.exit(0)"
     (value,) = piecework.map(command([sys.executable, "-c", code]), [1])
     assert isinstance(value, CommandResult)
     assert (value.returncode, value.signal) == (0, None)

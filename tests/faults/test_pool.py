@@ -131,9 +131,10 @@ def test_a_forgotten_pool_does_not_hold_up_the_exit(method: str, then: str) -> N
 
 def test_a_fork_of_a_process_with_a_pool_ends_as_any_other() -> None:
     script = (
-        "import multiprocessing, sys, threading, piecework\n"
+        "import multiprocessing, os, threading, piecework\n"
         "pool = piecework.Pool(1)\n"
-        "values = pool.imap(abs, iter(sys.stdin.readline, 'x'))\n"
+        "reading, writing = os.pipe()\n"  # not stdin: a forked child of Python hangs closing that
+        "values = pool.imap(len, iter(lambda: os.read(reading, 1), b''))\n"
         "child = multiprocessing.get_context('fork').Process(target=threading.Event)\n"
         "with values._flow._source._changed:\n"  # as a thread of the parent may hold it
         "    child.start()\n"
