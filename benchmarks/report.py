@@ -18,7 +18,6 @@ ORDER = (
     "auto",
     "commands",
     "journal",
-    "commands",
 )
 
 
