@@ -35,8 +35,9 @@ class CommandResult:
     `returncode` is its exit code, or -N where signal N ended it (then `signal` is N, too).
     `peak_memory` is in bytes, of the largest of its processes. Where this process has ever been
     larger, the system tells ours instead: then it is what was seen while the command ran, which may
-    be less than the peak, or None where it was too short for a look. `out` and `err` are the outputs as they came: `out.chunks()` reads
-    one that memory should not hold. `started` is seconds since 1970.
+    be less than the peak, or None where it was too short for a look. `out` and `err` are the
+    outputs as they came: `out.chunks()` reads one that memory should not hold. `started` is seconds
+    since 1970.
     """
 
     args: tuple[str, ...]
